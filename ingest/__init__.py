@@ -1,0 +1,1 @@
+"""Photographs in: watches inbox folders, checks, stores and enqueues. Never loads torch."""

@@ -1,0 +1,132 @@
+"""From a claimed file to a stored photograph: is it a whole picture, where was it taken, and keep it."""
+
+import hashlib
+import os
+import stat
+import time
+from dataclasses import dataclass
+
+from ingest.claims import Claim
+from ingest.completeness import has_writer
+from ingest.names import parse_name
+from ingest.pictures import Picture, PictureError, check_isolated, check_picture
+from ingest.rejects import shown
+from shared.coordinates import Coordinates
+from shared.errors import PermanentError
+from shared.images import ImageStore
+from shared.incidents import Photograph, incident_id, iso, utc_now
+from shared.labels import clean_label
+from shared.settings import Settings
+
+PLACES_DIFFER_M = 1000.0
+"""Name and EXIF further apart than this are worth a note: GPS and hand-typed places differ by less."""
+
+HOW_TO_NAME = "name the file by its place, such as `33.8568, 151.2153.jpeg`, or send a picture with GPS in it"
+
+
+class IntakeError(PermanentError):
+    """Raised when a file can never become an incident."""
+
+    default_reason = "not_taken"
+
+
+class StillWritten(Exception):  # noqa: N818 - an outcome, not an error
+    """Raised when somebody is still writing a claimed file: look again later."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Examines claimed files and stores their pictures. Safe to use from several threads."""
+
+    settings: Settings
+    store: ImageStore
+
+    def examine(self, claim: Claim) -> Photograph:
+        """Store the picture in a claim, and its sidecar (the names are durable after `store.sync`).
+
+        Raises:
+            PermanentError: it can't be taken in; the reason is for a person.
+            StillWritten: not yet.
+            StoreAwayError: it could not be stored now.
+        """
+        data, modified_ago_s = self._read(claim)
+        try:
+            picture = self._check(claim, data)
+        except PictureError as error:
+            if error.reason == "truncated" and 0 <= modified_ago_s < self.settings.settle_s:
+                raise StillWritten from error
+            raise
+        coordinates, label, place_from, note = _place(claim, picture)
+        sha256 = hashlib.sha256(data).hexdigest()
+        photograph = Photograph(
+            incident_id=incident_id(sha256, coordinates),
+            image=self.store.put_picture(data, sha256, picture.extension),
+            coordinates=coordinates,
+            label=label,
+            received_at=iso(utc_now()),
+            name=shown(claim.name),
+            place_from=place_from,
+            note=note,
+            taken_at=picture.taken_at or "",
+        )
+        self.store.put_sidecar(photograph)
+        return photograph
+
+    def _read(self, claim: Claim) -> tuple[bytes, float]:
+        """The whole file and the seconds since it last changed."""
+        about = claim.path.lstat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a link" if stat.S_ISLNK(about.st_mode) else "a device, pipe or socket"
+            raise IntakeError(
+                f"{claim.name!r} is {kind}, which may lead out of the inbox",
+                reason="not_a_file",
+                remedy="copy the picture itself into the inbox",
+            )
+        try:
+            descriptor = os.open(claim.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise IntakeError(
+                f"{claim.name!r} can't be read",
+                reason="not_readable",
+                remedy="let the ingester's user read it",
+            ) from error
+        with os.fdopen(descriptor, "rb") as file:
+            if has_writer(file.fileno()):
+                raise StillWritten
+            about = os.fstat(file.fileno())
+            limit_bytes = self.settings.max_file_bytes
+            if about.st_size > limit_bytes:
+                raise IntakeError(
+                    f"{claim.name!r} has {about.st_size:,} bytes, more than the {limit_bytes:,} allowed",
+                    reason="too_large_bytes",
+                    remedy="send a smaller picture, or raise ALMENARA_MAX_FILE_BYTES",
+                )
+            # One read: what is checked, hashed and stored is the same bytes whatever happens to the file.
+            return file.read(limit_bytes + 1), time.time() - about.st_mtime
+
+    def _check(self, claim: Claim, data: bytes) -> Picture:
+        limits = {"max_bytes": self.settings.max_file_bytes, "max_pixels": self.settings.max_pixels}
+        if claim.suspect:
+            return check_isolated(claim.path, **limits)
+        return check_picture(data, **limits)
+
+
+def _place(claim: Claim, picture: Picture) -> tuple[Coordinates, str, str, str]:
+    """(coordinates, label, where they come from, what to say about them)."""
+    parsed = parse_name(claim.name)
+    label = parsed.label or clean_label(claim.subfolder)
+    if parsed.coordinates is None:
+        if picture.gps is None:
+            raise IntakeError(
+                f"the name {shown(claim.name)!r} holds no coordinates, and the picture no GPS position",
+                reason="no_coordinates",
+                remedy=HOW_TO_NAME,
+            )
+        return picture.gps, label, "exif", ""
+    note = ""
+    if picture.gps is not None:
+        apart_m = parsed.coordinates.distance_m(picture.gps)
+        if apart_m > PLACES_DIFFER_M:
+            apart = f"{apart_m / 1000:,.0f} km away"
+            note = f"the picture's own GPS says {picture.gps}, {apart}; the file name was used"
+    return parsed.coordinates, label, "name", note

@@ -1,0 +1,207 @@
+"""The ingest service: inbox folders in, incidents in the queue out."""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from redis.exceptions import RedisError
+
+from ingest.admission import admit
+from ingest.claiming import Claimer
+from ingest.claims import Claim, Claims, instance_name
+from ingest.intake import Intake, StillWritten
+from ingest.rejects import Rejects
+from ingest.retention import prune
+from ingest.watching import Watch
+from shared.broker import Broker, BrokerAwayError, patiently
+from shared.errors import AlmenaraError, ConfigError, PermanentError, TransientError
+from shared.images import ImageStore, StoreAwayError
+from shared.incidents import Photograph, utc_now
+from shared.keys import COUNTS, INGESTER_PREFIX
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+BATCH = 64
+"""Claims stored and admitted together: one folder sync and one broker round trip for all."""
+
+HEARTBEAT_S = 5.0
+FAULTS_ALLOWED = 3
+"""A file that makes our own code fail is set aside, with that reason, after this many tries."""
+RETENTION_EVERY_S = 3600.0
+
+
+class IngestService:
+    """Claims files in one thread, stores and admits them in the caller's."""
+
+    def __init__(self, settings: Settings, broker: Broker, store: ImageStore) -> None:
+        """Open the inboxes, making those that are missing.
+
+        Raises:
+            ConfigError: an inbox can't be used.
+        """
+        self._settings = settings
+        self._broker = broker
+        self._store = store
+        self._intake = Intake(settings, store)
+        self._rejects = Rejects(settings.rejected_dir)
+        self._instance = instance_name()
+        self._stopping = threading.Event()
+        self._outcomes: Counter[str] = Counter()
+        self._store_away = False
+        self._faults: Counter[str] = Counter()
+        self._beat_at_s = 0.0
+        self._pruned_at_s = time.monotonic()
+        inboxes = tuple(inbox.resolve() for inbox in settings.inbox)
+        claims = []
+        for inbox in inboxes:
+            try:
+                inbox.mkdir(parents=True, exist_ok=True)
+                claims.append(Claims(inbox, self._instance))
+            except OSError as error:
+                raise ConfigError(
+                    f"inbox {inbox} can't be used: {error.strerror}",
+                    remedy="let the ingester's user write to it, or set ALMENARA_INBOX to another folder",
+                ) from error
+        watch = Watch(inboxes, recursive=settings.recursive, polling=settings.observer == "polling")
+        self._claimer = Claimer(watch, claims, settle_s=settings.settle_s, rescan_s=settings.rescan_s)
+        self._claims = {each.inbox: each for each in claims}
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Work until `stop` turns true. What is claimed by then and not admitted is adopted next time."""
+        threads = max(2, min(8, (os.cpu_count() or 2) * 2))
+        self._claimer.start()
+        log.info("ingester ready", inboxes=[str(inbox) for inbox in self._claims], instance=self._instance)
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="examine") as pool:
+                while not stop():
+                    self._beat()
+                    if batch := self._claimer.next_batch(BATCH, wait_s=0.2):
+                        self._take_in(batch, pool, stop)
+        except BrokerAwayError:
+            log.info("stopping; claimed files wait for the next ingester", held=sum(self._held()))
+        finally:
+            self._stopping.set()
+            self._claimer.stop()
+            for claims in self._claims.values():
+                claims.close()
+        log.info("ingester stopped", **self._outcomes)
+
+    def _take_in(self, batch: list[Claim], pool: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
+        for inbox, claims in self._claims.items():
+            claims.note_examined([claim for claim in batch if claim.inbox == inbox])
+        outcomes = list(pool.map(self._examined, batch))
+        stored = [
+            (claim, outcome)
+            for claim, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, Photograph)
+        ]
+        try:
+            self._store.sync()
+        except StoreAwayError as error:
+            self._say_store_away(error)
+            for claim, _ in stored:
+                self._claimer.later(claim, 1.0)
+            stored = []
+        for claim, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, PermanentError):
+                self._reject(claim, outcome)
+        if not stored:
+            return
+        self._store_away = False
+        # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
+        admitted = patiently(
+            lambda: admit(self._broker, [(claim.claim_id, photograph) for claim, photograph in stored]),
+            stop=stop,
+        )
+        for (claim, photograph), admission in zip(stored, admitted, strict=True):
+            self._claims[claim.inbox].release(claim)
+            self._outcomes[admission] += 1
+            log.debug("taken in", outcome=admission, incident=photograph.incident_id, name=photograph.name)
+        log.info("photographs taken in", **Counter(admitted), waiting=self._claimer.backlog())
+
+    def _examined(self, claim: Claim) -> Photograph | AlmenaraError | None:
+        """The stored photograph, why it can never be one, or None where it must wait."""
+        try:
+            return self._intake.examine(claim)
+        except StillWritten:
+            self._claimer.later(claim, 0.1)
+        except PermanentError as error:
+            return error
+        except FileNotFoundError:
+            # Taken out of our hands by a person; there is nothing left to lose.
+            log.warning("a claimed file is gone", name=claim.name)
+            self._claims[claim.inbox].release(claim)
+        except (TransientError, OSError) as error:
+            self._say_store_away(error)
+            self._claimer.later(claim, 1.0)
+        except (
+            Exception
+        ) as error:  # a fault of ours must cost this file some time, and no other file anything
+            log.exception("a file could not be examined", name=claim.name, claim=claim.claim_id)
+            return self._after_fault(claim, error)
+        return None
+
+    def _after_fault(self, claim: Claim, error: Exception) -> PermanentError | None:
+        self._faults[claim.claim_id] += 1
+        if self._faults[claim.claim_id] < FAULTS_ALLOWED:
+            self._claimer.later(claim, 2.0)
+            return None
+        del self._faults[claim.claim_id]
+        return PermanentError(
+            f"{claim.name!r} makes Almenara itself fail ({type(error).__name__}: {error})",
+            reason="internal_error",
+            remedy="please report it with the log; the file is kept and can be tried again",
+        )
+
+    def _reject(self, claim: Claim, error: PermanentError) -> None:
+        try:
+            reject = self._rejects.add(claim.path, claim.inbox, error)
+        except OSError as fault:
+            log.error("a bad file can't be set aside, trying again", name=claim.name, error=str(fault))
+            self._claimer.later(claim, 5.0)
+            return
+        self._claims[claim.inbox].release(claim)
+        self._outcomes["rejected"] += 1
+        log.warning(
+            "file rejected", name=reject.name, reason=reject.reason, detail=reject.detail, kept=reject.path
+        )
+        try:
+            self._broker.hincrby(COUNTS, f"rejected:{reject.reason}", 1)
+        except RedisError:
+            log.debug("a rejection was not counted; the rejected folder has it")
+
+    def _say_store_away(self, error: Exception) -> None:
+        if not self._store_away:
+            log.error("photographs can't be stored, trying again", error=str(error))
+        self._store_away = True
+
+    def _held(self) -> list[int]:
+        return [claims.held() for claims in self._claims.values()]
+
+    def _beat(self) -> None:
+        """Every few seconds say that this ingester lives; every hour remove what is too old."""
+        now_s = time.monotonic()
+        if now_s - self._beat_at_s >= HEARTBEAT_S:
+            self._beat_at_s = now_s
+            about = {
+                "instance": self._instance,
+                "inboxes": [str(inbox) for inbox in self._claims],
+                "held": sum(self._held()),
+                **self._outcomes,
+            }
+            try:
+                self._broker.set(INGESTER_PREFIX + self._instance, json.dumps(about), ex=int(HEARTBEAT_S * 4))
+            except RedisError:
+                log.debug("broker away at a heartbeat")
+        if now_s - self._pruned_at_s >= RETENTION_EVERY_S:
+            self._pruned_at_s = now_s
+            try:
+                prune(self._broker, self._store, self._settings.retention_days, utc_now())
+            except (RedisError, TransientError) as error:
+                log.warning("old pictures could not be removed, trying again in an hour", error=str(error))

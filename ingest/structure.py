@@ -1,0 +1,156 @@
+"""The frame around the pixels: is the file whole, and how large a picture does it announce.
+
+Decoders forgive much. They stop at the last row and never look whether the file goes on, don't compare
+PNG's checksums of pixel data, and follow as many passes as a progressive JPEG announces. These walks read
+only lengths and markers, so they cost little beside decoding.
+"""
+
+import re
+import zlib
+
+from ingest.signatures import PictureError, PictureFormat, picture_format
+
+# Cameras write some ten scans and some ten segments. A file with thousands keeps a decoder busy for hours.
+_MAX_JPEG_SCANS = 100
+_MAX_JPEG_SEGMENTS = 1000
+_MAX_PNG_CHUNKS = 100_000
+
+_JPEG_END = b"\xff\xd9"
+# Within a scan, FF 00 is a data byte, FF D0..D7 a restart mark and FF FF padding; any other pair ends it.
+_JPEG_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_JPEG_NO_LENGTH = frozenset({0x00, 0x01, 0xD8, *range(0xD0, 0xD8)})
+
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+
+
+def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
+    """Guess whether a file has been written to its end, without reading it.
+
+    Args:
+        head: its first 32 bytes, or all of a smaller one.
+        tail: its last 64 bytes, or all of a smaller one.
+        size_bytes: its size.
+
+    Returns:
+        False only for what is certainly or very likely unfinished; True where the first bytes can't tell,
+        because the full check decides later. JPEGs with long trailers (motion photos) may be called
+        unfinished though whole, so False means "wait a while", never "reject".
+    """
+    if size_bytes == 0 or not head.strip(b"\0"):
+        return False  # zeros first: space was reserved and nothing written yet
+    if len(head) < 8 and any(start.startswith(head) for start in _STARTS):
+        return False
+    match picture_format(head):
+        case "jpeg":
+            return _JPEG_END in tail or tail.endswith(b"SEFT")  # SEFT: the trailer of Samsung phones
+        case "png":
+            return b"IEND" in tail
+        case "webp":
+            return _little(head[4:8]) + 8 <= size_bytes
+        case "bmp" if head.startswith(b"BM"):
+            return _little(head[2:6]) <= size_bytes
+        case _:
+            return True
+
+
+def check_structure(kind: PictureFormat, data: bytes) -> None:
+    """Walk the segments of a whole file of the given format.
+
+    Raises:
+        PictureError: ``truncated`` when the end is missing, ``corrupt`` when lengths, checksums or counts
+            are wrong.
+    """
+    match kind:
+        case "jpeg":
+            _check_jpeg(data)
+        case "png":
+            _check_png(data)
+        case "webp":
+            if _little(data[4:8]) + 8 > len(data):
+                raise truncated("WebP")
+        case "bmp" | "tiff":
+            pass  # no marks to walk: the decoder misses rows that aren't there
+
+
+def webp_size_px(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a WebP announces, or None when its first chunk is none of the three known.
+
+    The decoder sets aside the whole canvas as soon as it is opened, so the limit must be held before that.
+    Source: WebP container specification, and RFC 6386 section 9.1 for the lossy form.
+    """
+    match data[12:16]:
+        case b"VP8X":
+            return _little(data[24:27]) + 1, _little(data[27:30]) + 1
+        case b"VP8 ":
+            return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
+        case b"VP8L":
+            bits = _little(data[21:25])
+            return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+        case _:
+            return None
+
+
+def truncated(name: str) -> PictureError:
+    """Say that a picture of the format called ``name`` ends too early."""
+    return PictureError(
+        f"the {name} ends before its picture does",
+        reason="truncated",
+        remedy="send it again, and rename it into the inbox only when it is whole",
+    )
+
+
+def corrupt(name: str, fault: str) -> PictureError:
+    """Say what is wrong inside a picture of the format called ``name``."""
+    return PictureError(f"the {name} is damaged: {fault}", reason="corrupt", remedy="send it again")
+
+
+def _check_jpeg(data: bytes) -> None:
+    at, scans, segments = 2, 0, 0
+    while True:
+        at = data.find(b"\xff", at)  # bytes between segments are skipped, as decoders do
+        if at < 0 or at + 1 >= len(data):
+            raise truncated("JPEG")
+        marker = data[at + 1]
+        if marker == 0xD9:
+            if not scans:
+                raise corrupt("JPEG", "it ends without a picture")
+            return
+        if marker == 0xFF or marker in _JPEG_NO_LENGTH:
+            at += 1 if marker == 0xFF else 2
+            continue
+        segments += 1
+        if segments > _MAX_JPEG_SEGMENTS:
+            raise corrupt("JPEG", f"more than {_MAX_JPEG_SEGMENTS} segments")
+        at += 2 + max(2, _big(data[at + 2 : at + 4]))
+        if marker == 0xDA:
+            scans += 1
+            if scans > _MAX_JPEG_SCANS:
+                raise corrupt("JPEG", f"more than {_MAX_JPEG_SCANS} scans")
+            after = _JPEG_AFTER_SCAN.search(data, at)
+            if after is None:
+                raise truncated("JPEG")
+            at = after.start()
+
+
+def _check_png(data: bytes) -> None:
+    at, view = 8, memoryview(data)
+    for _ in range(_MAX_PNG_CHUNKS):
+        kind = data[at + 4 : at + 8]
+        end = at + 8 + _big(data[at : at + 4])
+        if end + 4 > len(data):
+            raise truncated("PNG")
+        # A capital first letter marks what the picture can't do without; the rest is left to the decoder.
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end]) != _big(data[end : end + 4]):
+            raise corrupt("PNG", f"the checksum of {kind.decode('latin-1')!r} is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise corrupt("PNG", f"more than {_MAX_PNG_CHUNKS} chunks")
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")

@@ -1,0 +1,1 @@
+"""The words every part of Almenara uses. Imports nothing of ours, and never torch."""

@@ -1,0 +1,232 @@
+"""The connection to the broker, its faults, and the atomic scripts that run in it."""
+
+import functools
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
+from rq.defaults import RQ_KEY_PREFIX
+
+from shared.errors import ConfigError, TransientError
+from shared.keys import QUEUE
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+Broker = redis.Redis
+
+# Replies of a server that is loading its file, failing over, full, or still running somebody's script.
+_PASSING_REPLIES = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+)
+
+SOCKET_TIMEOUT_S = 5.0
+MAX_WAIT_S = 2.0
+
+
+class BrokerAwayError(TransientError):
+    """Raised when the broker can't serve just now."""
+
+    default_reason = "broker_away"
+
+
+def is_broker_fault(error: BaseException) -> bool:
+    """Whether waiting can cure it: away, loading, read-only, full. A wrong password or command is not."""
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return False
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | NoScriptError):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(_PASSING_REPLIES)
+
+
+def connect(settings: Settings) -> Broker:
+    """A client of the broker that the settings name; connects at its first command.
+
+    Raises:
+        ConfigError: the URL can't be understood.
+    """
+    url = settings.redis_url or f"unix://{settings.broker_socket}"
+    try:
+        # Waiting out a fault is `patiently`'s work, so that every wait is logged; redis-py's own retries are
+        # off.
+        client: Broker = redis.Redis.from_url(
+            url,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            client_name="almenara",
+        )
+    except (ValueError, RedisError) as error:
+        raise ConfigError(
+            f"ALMENARA_REDIS_URL is no broker's address: {error}", remedy="use redis://, rediss:// or unix://"
+        ) from error
+    return client
+
+
+def check(broker: Broker, settings: Settings) -> dict[str, Any]:
+    """Ask the broker who it is; the reply of INFO.
+
+    Raises:
+        BrokerAwayError: it does not answer.
+        ConfigError: it refuses us, is too old, or is a cluster.
+    """
+    where = (
+        "the broker at ALMENARA_REDIS_URL"
+        if settings.redis_url
+        else f"the private broker ({settings.broker_socket})"
+    )
+    remedy = (
+        "check that it runs and that the URL is right"
+        if settings.redis_url
+        else "start it with `almenara up`, run this where its state folder is, or set ALMENARA_REDIS_URL"
+    )
+    try:
+        about: dict[str, Any] = broker.info()
+    except RedisError as error:
+        if is_broker_fault(error):
+            raise BrokerAwayError(f"{where} does not answer ({error})", remedy=remedy) from error
+        raise ConfigError(
+            f"{where} refuses us: {error}", remedy="check user, password and ACL in the URL"
+        ) from error
+    if about.get("cluster_enabled"):
+        raise ConfigError(
+            f"{where} is a cluster; RQ's multi-key scripts can't run on one",
+            reason="cluster",
+            remedy="use one single or Sentinel broker per region",
+        )
+    version = tuple(int(part) for part in str(about["redis_version"]).split(".")[:2])
+    if version < (7, 0):
+        raise ConfigError(
+            f"{where} is version {about['redis_version']}", remedy="use Redis 7, Valkey 7.2, or later"
+        )
+    return about
+
+
+def patiently(
+    work: Callable[[], T],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Do `work`, again and again while the broker is away, saying so once and once more when it is back.
+
+    Args:
+        work: must be safe to repeat.
+        stop: gives up waiting when true.
+        sleep: seconds to wait; jittered, growing from 0.05 s to MAX_WAIT_S.
+
+    Raises:
+        BrokerAwayError: `stop` turned true while the broker was away.
+        RedisError: a fault that waiting does not cure.
+    """
+    away_since: float | None = None
+    wait_s = 0.05
+    while True:
+        try:
+            outcome = work()
+        except RedisError as error:
+            if not is_broker_fault(error):
+                raise
+            if away_since is None:
+                away_since = time.monotonic()
+                log.warning("broker away, waiting", error=str(error) or type(error).__name__)
+            if stop():
+                raise BrokerAwayError(f"stopped while the broker was away ({error})") from error
+            sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            wait_s = min(wait_s * 2, MAX_WAIT_S)
+        else:
+            if away_since is not None:
+                log.info("broker is back", away_s=round(time.monotonic() - away_since, 1))
+            return outcome
+
+
+class Script:
+    """One file of shared/scripts: an atomic step, safe to repeat when its reply was lost."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @functools.cached_property
+    def source(self) -> str:
+        """The shared prelude and the script itself."""
+        folder = Path(__file__).parent / "scripts"
+        return "\n".join(
+            (folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", self.name)
+        )
+
+    @functools.cached_property
+    def _sha(self) -> str:
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, broker: Broker, arguments: dict[str, Any]) -> Any:
+        """Run once with `arguments` as the script's `a`."""
+        return self.run_many(broker, [(arguments, ())])[0]
+
+    def run_many(self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]]) -> list[Any]:
+        """Run once for each call, in one pipeline; the replies, in order.
+
+        Args:
+            broker: where.
+            calls: the script's `a`, and what follows it in ARGV.
+
+        Raises:
+            RedisError: the first error of any call; the other calls may have run.
+        """
+        replies = self._pipelined(broker, calls)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            # A new or restarted broker: it learns the script, and runs what it could not.
+            broker.script_load(self.source)
+            redo = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            for index, reply in zip(
+                redo, self._pipelined(broker, [calls[index] for index in redo]), strict=True
+            ):
+                replies[index] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def _pipelined(self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]]) -> list[Any]:
+        with broker.pipeline(transaction=False) as pipeline:
+            for arguments, more in calls:
+                payload = json.dumps({"rq": RQ_KEY_PREFIX, "queue": QUEUE, **arguments})
+                pipeline.execute_command("EVALSHA", self._sha, 0, payload, *more)  # type: ignore[no-untyped-call]
+            return list(pipeline.execute(raise_on_error=False))
+
+
+def words(flat: Any) -> dict[str, str]:
+    """A hash reply (dict, or flat list from a script) as text, undecodable bytes replaced."""
+    pairs = list(flat.items()) if isinstance(flat, dict) else list(zip(flat[::2], flat[1::2], strict=True))
+    return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in pairs}

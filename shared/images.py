@@ -1,0 +1,232 @@
+"""The image store: pictures by content, and a sidecar for each incident. A local folder or any fsspec URL."""
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from shared.errors import ConfigError, PermanentError, TransientError
+from shared.incidents import Photograph, RecordError, encoded
+
+PICTURES = "pictures"
+SIDECARS = "incidents"
+
+
+class ImageMissingError(PermanentError):
+    """Raised when the image store answers, and does not have the picture."""
+
+    default_reason = "image_missing"
+
+
+class StoreAwayError(TransientError):
+    """Raised when the image store can't serve just now: away, full, not permitted."""
+
+    default_reason = "image_store_away"
+
+
+class ImageStore:
+    """Pictures under ``pictures/`` by their SHA-256, and sidecars under ``incidents/`` by incident id.
+
+    Writing on a local folder is durable: temporary file, fsync, rename; then `sync` makes the names durable,
+    once for many. Safe to use from several threads.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open the store at a folder or fsspec URL, and make it where it is missing.
+
+        Raises:
+            ConfigError: the URL is not understood, or its driver is not installed.
+            StoreAwayError: the folder can't be made.
+        """
+        self.url = url
+        self._unsynced: set[Path] = set()
+        self._lock = threading.Lock()
+        try:
+            self._fs: Any
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError, OSError) as error:
+            raise ConfigError(
+                f"image store {url!r} can't be opened: {error}",
+                remedy="set ALMENARA_IMAGE_STORE to a folder or URL",
+            ) from error
+        self._local = Path(self._root) if "file" in _protocols(self._fs) else None
+        if self._local is not None:
+            for part in (PICTURES, SIDECARS):
+                self._try_local(lambda part=part: _make_durably(self._folder() / part))
+
+    def put_picture(self, data: bytes, sha256: str, extension: str) -> str:
+        """Keep a picture; returns its place in the store. The same bytes are kept once.
+
+        Raises:
+            StoreAwayError: it could not be written; nothing half-written is left under the final name.
+        """
+        place = f"{PICTURES}/{sha256[:2]}/{sha256}.{extension}"
+        self._put(place, data)
+        return place
+
+    def put_sidecar(self, photograph: Photograph) -> None:
+        """Keep what is known of a picture, so that the broker's records can be rebuilt from the store.
+
+        Raises:
+            StoreAwayError: as `put_picture`.
+        """
+        incident = photograph.incident_id
+        self._put(f"{SIDECARS}/{incident[:2]}/{incident}.json", encoded(photograph.to_fields()).encode())
+
+    def sync(self) -> None:
+        """Make the names of everything put so far durable.
+
+        Raises:
+            StoreAwayError: a folder could not be synchronised.
+        """
+        with self._lock:
+            folders, self._unsynced = self._unsynced, set()
+        try:
+            for folder in sorted(folders):
+                _sync_folder(folder)
+        except OSError as error:
+            with self._lock:
+                self._unsynced |= folders
+            raise _away(self.url, error) from error
+
+    def get(self, place: str) -> bytes:
+        """The picture kept at a place.
+
+        Raises:
+            ImageMissingError: the store does not have it.
+            StoreAwayError: the store can't be read.
+        """
+        try:
+            data: bytes
+            if self._local is not None:
+                data = (self._local / place).read_bytes()
+            else:
+                data = self._fs.cat_file(f"{self._root}/{place}")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if self._local is not None and not self._local.is_dir():
+                raise _away(self.url, error) from error
+            raise ImageMissingError(f"the image store {self.url} has no {place}") from error
+        except OSError as error:
+            raise _away(self.url, error) from error
+        return data
+
+    def has(self, place: str) -> bool:
+        """Whether a picture or sidecar is there."""
+        try:
+            if self._local is not None:
+                return (self._local / place).is_file()
+            return bool(self._fs.isfile(f"{self._root}/{place}"))
+        except OSError as error:
+            raise _away(self.url, error) from error
+
+    def sidecars(self) -> Iterator[tuple[str, Photograph | None]]:
+        """(place, photograph) of every sidecar; None where one can't be read back."""
+        for place in self._list(SIDECARS, ".json"):
+            try:
+                yield place, Photograph.from_fields(json.loads(self.get(place)))
+            except ImageMissingError:
+                continue  # pruned meanwhile
+            except (RecordError, ValueError, AttributeError):
+                yield place, None
+
+    def pictures(self) -> Iterator[tuple[str, float]]:
+        """(place, age in seconds) of every picture."""
+        now_s = time.time()
+        for place in self._list(PICTURES, ""):
+            try:
+                modified = self._fs.modified(f"{self._root}/{place}")
+            except FileNotFoundError:
+                continue
+            yield place, now_s - modified.timestamp()
+
+    def remove(self, place: str) -> None:
+        """Remove a picture or sidecar; what is gone already is fine."""
+        try:
+            self._fs.rm_file(f"{self._root}/{place}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _away(self.url, error) from error
+
+    def _list(self, part: str, suffix: str) -> Iterator[str]:
+        prefix = f"{self._root}/{part}"
+        try:
+            found = self._fs.find(prefix) if self._fs.exists(prefix) else []
+        except OSError as error:
+            raise _away(self.url, error) from error
+        for path in found:
+            name = path.rsplit("/", 1)[-1]
+            if name.endswith(suffix) and not name.startswith("."):
+                yield path[len(self._root) :].lstrip("/")
+
+    def _folder(self) -> Path:
+        assert self._local is not None
+        return self._local
+
+    def _try_local(self, work: Any) -> None:
+        try:
+            work()
+        except OSError as error:
+            raise _away(self.url, error) from error
+
+    def _put(self, place: str, data: bytes) -> None:
+        if self._local is None:
+            try:
+                self._fs.pipe_file(f"{self._root}/{place}", data)
+            except OSError as error:
+                raise _away(self.url, error) from error
+            return
+        path = self._local / place
+        self._try_local(lambda: self._put_local(path, data))
+
+    def _put_local(self, path: Path, data: bytes) -> None:
+        with self._lock:
+            self._unsynced.add(path.parent)
+        try:
+            if path.stat().st_size == len(data):
+                return  # the name is the content's digest; a write cut short never gets the name
+        except FileNotFoundError:
+            _make_durably(path.parent)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _make_durably(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _away(url: str, error: OSError) -> StoreAwayError:
+    return StoreAwayError(
+        f"image store {url} can't be used: {error.strerror or error}",
+        remedy="check that it is there, writable and not full; Almenara tries again by itself",
+    )

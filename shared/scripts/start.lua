@@ -1,0 +1,81 @@
+-- Start up to #a.executions jobs on one worker: `first` (popped into the intermediate queue, or '') and then
+-- from the front of the queue. A picture that was in a crashed batch runs alone.
+-- a: worker, first, executions [id], lease_s, ttl_s (RQ's bookkeeping), now, now_s.
+-- Returns a list of {id, execution, [job field, value, ...], [incident field, value, ...]}.
+local started = {}
+local ended = { finished = true, failed = true, canceled = true, stopped = true }
+local worker_executions = rq .. ':worker:' .. a.worker .. ':executions'
+
+local function start(id, execution)
+  local key = member(id, execution)
+  redis.call('ZADD', 'almenara:lease', now_ms() + a.lease_s * 1000, key)
+  redis.call('HSET', rq .. ':execution:' .. key, 'id', execution, 'job_id', id, 'created_at', a.now_s,
+    'last_heartbeat', a.now_s, 'worker_name', a.worker)
+  redis.call('EXPIRE', rq .. ':execution:' .. key, a.ttl_s)
+  redis.call('ZADD', rq .. ':executions:' .. id, a.now_s + a.ttl_s + 60, execution)
+  redis.call('EXPIRE', rq .. ':executions:' .. id, a.ttl_s + 60)
+  redis.call('ZADD', wip, a.now_s + a.ttl_s, key)
+  redis.call('SADD', worker_executions, key)
+  redis.call('HSET', job_key(id), 'last_heartbeat', a.now, 'status', 'started', 'started_at', a.now,
+    'worker_name', a.worker)
+  redis.call('PERSIST', job_key(id))
+  local incident = incident_key(id)
+  if redis.call('EXISTS', incident) == 1 then
+    -- A job put back by hand after its incident was decided runs to its end, but decides nothing.
+    if redis.call('HGET', incident, 'state') ~= 'decided' then move(id, 'in_flight') end
+    redis.call('HSET', incident, 'execution', execution, 'worker', a.worker, 'alone', '0')
+  end
+  started[#started + 1] = { id, execution, redis.call('HGETALL', job_key(id)), redis.call('HGETALL', incident) }
+end
+
+-- The caller repeats a step whose reply was lost on the way: the same executions again.
+local asked = {}
+for _, execution in ipairs(a.executions) do asked[execution] = true end
+for _, key in ipairs(redis.call('SMEMBERS', worker_executions)) do
+  local colon = string.find(key, ':', 1, true)
+  local id, execution = string.sub(key, 1, colon - 1), string.sub(key, colon + 1)
+  if asked[execution] then
+    started[#started + 1] = { id, execution, redis.call('HGETALL', job_key(id)), redis.call('HGETALL', incident_key(id)) }
+  end
+end
+if #started > 0 then return started end
+
+local first = a.first
+while #started < #a.executions do
+  local id
+  if first ~= '' then
+    id, first = first, ''
+    redis.call('ZREM', 'almenara:popped', id)
+    if redis.call('LREM', intermediate, 1, id) == 0 then id = '' end -- a sweep took it back meanwhile
+  else
+    id = redis.call('LPOP', queue)
+  end
+  if not id then break end
+  if id ~= '' then
+    local incident = incident_key(id)
+    local alone = tonumber(redis.call('HGET', incident, 'crashes') or 0) > 0
+    if alone and #started > 0 then
+      redis.call('LPUSH', queue, id)
+      break
+    end
+    local status = redis.call('HGET', job_key(id), 'status')
+    if not status then
+      count('vanished') -- deleted by hand; `almenara audit --repair` gives the incident a new job
+    elseif ended[status] then
+      count('double_popped') -- a second place in the queue of a job that has ended
+    elseif redis.call('HGET', incident, 'execution') then
+      count('double_popped') -- its id was in the queue twice; the other one is running
+    else
+      start(id, a.executions[#started + 1])
+      if alone then break end
+    end
+  end
+end
+if #started == 1 and redis.call('EXISTS', incident_key(started[1][1])) == 1 then
+  redis.call('HSET', incident_key(started[1][1]), 'alone', '1')
+end
+if #started > 0 then
+  redis.call('HSET', rq .. ':worker:' .. a.worker, 'state', 'busy')
+  redis.call('EXPIRE', worker_executions, a.ttl_s + 60)
+end
+return started

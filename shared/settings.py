@@ -1,0 +1,243 @@
+"""Every setting, read once from the environment and passed down. Command line > environment > default."""
+
+import hashlib
+import os
+import tempfile
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from shared.errors import ConfigError
+
+PREFIX = "ALMENARA_"
+
+UNIX_PATH_LIMIT_BYTES = 104
+"""Least of what systems allow for the path of a Unix socket (sun_path: 108 on Linux, 104 on BSD)."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _flag(text: str) -> bool:
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    if text.lower() not in words:
+        raise ValueError("is not one of yes, no")
+    return words[text.lower()]
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part.strip())
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise ValueError("is not greater than zero")
+        return number
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _auto_or_positive(text: str) -> int | None:
+    return None if text == "auto" else int(_positive(int)(text))
+
+
+def _setting(parse: Callable[[str], Any], about: str, *, secret: bool = False) -> Mapping[str, Any]:
+    return types.MappingProxyType({"parse": parse, "about": about, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator can choose. Each field is the environment variable ALMENARA_<FIELD IN CAPITALS>."""
+
+    redis_url: str = field(
+        default="",
+        metadata=_setting(
+            str, "broker, as redis://, rediss:// or unix://; empty: the private one", secret=True
+        ),
+    )
+    inbox: tuple[Path, ...] = field(
+        default=(Path("inbox"),),
+        metadata=_setting(_paths, f"folders that photographs land in, separated by {os.pathsep!r}"),
+    )
+    state_dir: Path = field(
+        default=Path("state"), metadata=_setting(Path, "folder for everything Almenara keeps on this machine")
+    )
+    image_store: str = field(
+        default="", metadata=_setting(str, "folder or fsspec URL of the image store; empty: STATE_DIR/images")
+    )
+    checkpoint: Path = field(
+        default=_ROOT / "models" / "street6-resnet34.safetensors",
+        metadata=_setting(Path, "the model file"),
+    )
+    routing: Path = field(
+        default=_ROOT / "shared" / "routing.toml",
+        metadata=_setting(Path, "which situation goes to which departments"),
+    )
+    engine: str = field(
+        default="auto",
+        metadata=_setting(_one_of("auto", "torch-cpu", "torch-cuda"), "what runs the model"),
+    )
+    max_batch: int | None = field(
+        default=None,
+        metadata=_setting(_auto_or_positive, "photographs in one forward pass; auto: about 0.5 s of work"),
+    )
+    threads: int | None = field(
+        default=None, metadata=_setting(_auto_or_positive, "CPU threads of the engine; auto: every core")
+    )
+    log_format: str = field(
+        default="auto",
+        metadata=_setting(_one_of("auto", "console", "json"), "auto: console on a terminal, else json"),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_setting(_one_of("debug", "info", "warning", "error"), "least severe line logged"),
+    )
+    recursive: bool = field(
+        default=False, metadata=_setting(_flag, "take photographs from subfolders of the inbox")
+    )
+    observer: str = field(
+        default="native",
+        metadata=_setting(
+            _one_of("native", "polling"), "polling: for network file systems that send no events"
+        ),
+    )
+    settle_s: float = field(
+        default=2.0,
+        metadata=_setting(
+            _positive(float), "seconds without change before a file of unknown state counts as whole"
+        ),
+    )
+    rescan_s: float = field(
+        default=15.0, metadata=_setting(_positive(float), "seconds between full looks into the inbox")
+    )
+    max_file_bytes: int = field(
+        default=64 * 1024 * 1024, metadata=_setting(_positive(int), "largest picture file taken in")
+    )
+    max_pixels: int = field(
+        default=100_000_000, metadata=_setting(_positive(int), "most pixels of a picture")
+    )
+    retention_days: float = field(
+        default=30.0, metadata=_setting(_positive(float), "days that pictures and incident records are kept")
+    )
+    lease_s: float = field(
+        default=8.0,
+        metadata=_setting(_positive(float), "seconds after which a silent worker's jobs are taken back"),
+    )
+    batch_timeout_s: float = field(
+        default=60.0,
+        metadata=_setting(_positive(float), "seconds after which a worker stuck in one batch ends itself"),
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Settings from environment variables; variables that are unset or empty keep their defaults.
+
+        Raises:
+            ConfigError: naming every variable that is wrong, all at once.
+        """
+        known = {PREFIX + each.name.upper(): each for each in fields(cls)}
+        values: dict[str, Any] = {}
+        faults = []
+        for variable, each in known.items():
+            text = environ.get(variable, "")
+            if not text:
+                continue
+            try:
+                values[each.name] = each.metadata["parse"](text)
+            except ValueError as error:
+                faults.append(f"{variable}={text!r}: {error}")
+        for variable in sorted(environ):
+            if variable.startswith(PREFIX) and variable not in known and variable != PREFIX + "PHOTOS":
+                faults.append(f"{variable}: there is no such setting")
+        if not faults:
+            settings = cls(**values)
+            faults = settings.faults()
+        if faults:
+            raise ConfigError(
+                "settings are wrong: " + "; ".join(faults),
+                remedy="see `almenara doctor --settings` for all of them",
+            )
+        return settings
+
+    def faults(self) -> list[str]:
+        """What is wrong between settings; empty when they agree."""
+        faults = []
+        if not self.inbox:
+            faults.append(f"{PREFIX}INBOX: names no folder")
+        state = self.state_dir.resolve()
+        for inbox in self.inbox:
+            if inbox.resolve() == state or (self.recursive and state.is_relative_to(inbox.resolve())):
+                faults.append(f"{PREFIX}STATE_DIR: {self.state_dir} lies in the inbox {inbox}")
+        if self.lease_s < 2:
+            faults.append(f"{PREFIX}LEASE_S={self.lease_s}: under 2 s a busy worker would lose its own jobs")
+        return faults
+
+    def override(self, **values: Any) -> Self:
+        """The same settings with those flags of a command line that were given (not None)."""
+        settings = replace(self, **{name: value for name, value in values.items() if value is not None})
+        if faults := settings.faults():
+            raise ConfigError("settings are wrong: " + "; ".join(faults))
+        return settings
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the private broker listens: in the state folder, or elsewhere if that path is too long."""
+        path = self.state_dir.resolve() / "run" / "broker.sock"
+        if len(os.fsencode(path)) < UNIX_PATH_LIMIT_BYTES:
+            return path
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"almenara-{os.getuid()}-{digest}" / "broker.sock"
+
+    def to_env(self) -> dict[str, str]:
+        """Environment variables that give the same settings in a child process, paths made absolute."""
+        environ = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, tuple):
+                value = os.pathsep.join(str(part.resolve()) for part in value)
+            elif isinstance(value, Path):
+                value = value.resolve()
+            environ[PREFIX + each.name.upper()] = "auto" if value is None else str(value)
+        return environ
+
+    @property
+    def image_store_url(self) -> str:
+        """Folder or fsspec URL of the image store."""
+        return self.image_store or str(self.state_dir / "images")
+
+    @property
+    def rejected_dir(self) -> Path:
+        """Where what can't be taken in is kept, with its reason."""
+        return self.state_dir / "rejected"
+
+    def described(self) -> list[tuple[str, str, str]]:
+        """(variable, value, meaning) of every setting, secrets hidden."""
+        rows = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, tuple):
+                value = os.pathsep.join(str(part) for part in value)
+            shown = "(set)" if each.metadata["secret"] and value else "auto" if value is None else str(value)
+            rows.append((PREFIX + each.name.upper(), shown, str(each.metadata["about"])))
+        return rows

@@ -1,0 +1,183 @@
+"""Real services on a scratch folder, to be killed, stopped and restarted by tests."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+from conftest import picture_bytes, wait_until
+
+from deploy.private_broker import PrivateBroker
+from ingest.names import format_name
+from shared.broker import Broker, connect, words
+from shared.coordinates import Coordinates
+from shared.dispatches import Dispatch
+from shared.incidents import all_ids
+from shared.keys import DISPATCH_PREFIX, incident_key
+from shared.settings import Settings
+
+
+class Deployment:
+    """Broker, ingesters and workers as processes of their own, and what the test needs to know of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="almenara-test-"))  # short: sockets have a limit
+        self.inbox = self.folder / "inbox"
+        self.inbox.mkdir()
+        self.settings = Settings(
+            state_dir=self.folder / "state", inbox=(self.inbox,), settle_s=0.5, rescan_s=1.0, **settings
+        )
+        self.log = (self.folder / "services.log").open("ab")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def environ(self) -> dict[str, str]:
+        """The environment of every service."""
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("ALMENARA_")}
+        return {**outside, **self.settings.to_env(), "ALMENARA_LOG_FORMAT": "json"}
+
+    def start_broker(self) -> None:
+        """Start the private broker, or start it again on the same files."""
+        private = PrivateBroker(self.settings)
+        private.prepare()
+        self.processes["broker"] = subprocess.Popen(private.command(), stdout=self.log, stderr=self.log)
+        private.wait_until_ready(self.processes["broker"])
+
+    def start(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
+        """Start a service under a name: `start("worker-2", "worker")`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy", *command],
+            env=self.environ(),
+            cwd=self.folder,
+            stdout=self.log,
+            stderr=self.log,
+            stdin=subprocess.DEVNULL,
+        )
+        self.processes[name] = process
+        return process
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run one `almenara` command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "deploy", *command],
+            env=self.environ(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a service and wait for its end."""
+        self.processes[name].kill()
+        self.processes[name].wait(timeout=30)
+
+    def stop(self, name: str) -> int:
+        """SIGTERM a service; its exit code."""
+        self.processes[name].terminate()
+        return self.processes[name].wait(timeout=60)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a service any signal."""
+        self.processes[name].send_signal(number)
+
+    def client(self) -> Broker:
+        """A client of the broker."""
+        return connect(self.settings)
+
+    def drop(self, seed: int, *, data: bytes | None = None) -> str:
+        """Put one picture into the inbox, whole at once; returns its name."""
+        name = photograph_name(seed)
+        aside = self.inbox / f".{seed}.tmp"
+        aside.write_bytes(data if data is not None else picture_bytes(seed))
+        aside.rename(self.inbox / name)
+        return name
+
+    def wait_decided(self, count: int, *, within_s: float) -> None:
+        """Wait until so many incidents have a verdict."""
+        client = self.client()
+
+        def decided() -> bool:
+            counts = words(client.hgetall("almenara:counts"))
+            verdicts = ("dispatched", "unsure", "no_emergency")
+            return sum(int(counts.get(verdict, 0)) for verdict in verdicts) >= count
+
+        wait_until(
+            decided, within_s=within_s, what=f"{count} incidents decided; log: {self.folder}/services.log"
+        )
+
+    def wait_admitted(self, count: int, *, within_s: float) -> None:
+        """Wait until there are so many incidents."""
+        client = self.client()
+        wait_until(
+            lambda: len(all_ids(client)) >= count, within_s=within_s, what=f"{count} incidents admitted"
+        )
+
+    def incidents(self) -> list[dict[str, str]]:
+        """Every incident record."""
+        client = self.client()
+        return [words(client.hgetall(incident_key(incident))) for incident in all_ids(client)]
+
+    def dispatched(self) -> Counter[tuple[str, str]]:
+        """How often each (department, incident id) stands in the streams."""
+        client = self.client()
+        told: Counter[tuple[str, str]] = Counter()
+        for key in client.scan_iter(match=DISPATCH_PREFIX + "*", _type="stream"):
+            entries: Any = client.xrange(key)
+            for _, fields in entries:
+                dispatch = Dispatch.decode(fields[b"event"])
+                told[key.decode().removeprefix(DISPATCH_PREFIX), str(dispatch.data["incident_id"])] += 1
+        return told
+
+    def assert_books_balance(self, photographs: int) -> None:
+        """Each photograph is one decided incident, told once to each addressee, and the audit agrees."""
+        incidents = self.incidents()
+        assert len(incidents) == photographs
+        assert {incident["state"] for incident in incidents} == {"decided"}
+        told = self.dispatched()
+        expected = {
+            (department, incident["id"])
+            for incident in incidents
+            for department in incident["departments"].split(",")
+            if department
+        }
+        assert set(told) == expected
+        assert set(told.values()) <= {1}
+        assert sorted(int(incident["number"]) for incident in incidents) == list(range(1, photographs + 1))
+        report = json.loads(self.run("audit", "--json").stdout)
+        assert report["balanced"], report["findings"]
+        assert report["counts"].get("files claimed", 0) == 0
+        assert report["counts"].get("files in inbox", 0) == 0
+        assert report["counts"].get("jobs in flight", 0) == 0
+
+    def close(self) -> None:
+        """End every process and remove the folder."""
+        for process in self.processes.values():
+            for child in _family(process):
+                child.kill()
+            process.wait(timeout=30)
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def photograph_name(seed: int) -> str:
+    """A file name at a place of its own for each seed."""
+    place = Coordinates(
+        latitude_deg=round(-80 + seed % 1000 * 0.1, 4), longitude_deg=round(-170 + seed // 1000 * 0.5, 4)
+    )
+    return format_name(place, f"cam {seed}", "jpeg")
+
+
+def _family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(process.pid)
+        return [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return []

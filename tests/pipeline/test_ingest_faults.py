@@ -1,0 +1,131 @@
+"""Files in, under faults: every photograph becomes exactly one incident."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import picture_bytes, wait_until
+from deployment import Deployment, photograph_name
+
+from ingest.claims import claimed_files
+from shared.incidents import all_ids
+
+pytestmark = pytest.mark.fault
+
+# Copies its argument's bytes into a file in slow pieces, as a camera on a bad line does.
+SLOW_WRITER = """
+import sys, time
+data = sys.stdin.buffer.read()
+with open(sys.argv[1], "wb", buffering=0) as file:
+    for begin in range(0, len(data), 400):
+        file.write(data[begin:begin + 400])
+        time.sleep(0.15)
+"""
+
+
+def test_a_flood_survives_the_death_of_one_of_two_ingesters(deployment: Deployment) -> None:
+    """2,000 files at once, two ingesters on one folder, one killed again and again: 2,000 incidents."""
+    for seed in range(1000):
+        deployment.drop(seed)
+    deployment.start("ingest-1", "ingest")
+    deployment.start("ingest-2", "ingest")
+    client = deployment.client()
+    for round_number in range(3):
+        before = len(all_ids(client))
+        wait_until(lambda b=before: len(all_ids(client)) > b + 40, within_s=30, what="the flood is taken in")  # type: ignore[misc]
+        deployment.kill("ingest-1")
+        for seed in range(1000 + 300 * round_number, 1300 + 300 * round_number):
+            deployment.drop(seed)
+        deployment.start("ingest-1", "ingest")
+    for seed in range(1900, 2000):
+        deployment.drop(seed)
+    deployment.wait_admitted(2000, within_s=90)
+    wait_until(lambda: not _claimed(deployment), within_s=30, what="no claim is left over")
+    incidents = deployment.incidents()
+    assert len(incidents) == 2000
+    assert {incident["seen_count"] for incident in incidents} == {"1"}
+
+
+def test_files_that_land_while_nothing_runs_are_found_at_start(deployment: Deployment) -> None:
+    """What lies in the inbox before the ingester starts is taken in."""
+    names = {deployment.drop(seed) for seed in range(20)}
+    deployment.start("ingest", "ingest")
+    deployment.wait_admitted(20, within_s=30)
+    assert {incident["name"] for incident in deployment.incidents()} == names
+
+
+def test_a_camera_that_reuses_one_name_loses_nothing(deployment: Deployment) -> None:
+    """Thirty different pictures written over one name, as fast as each is taken, are thirty incidents."""
+    deployment.start("ingest", "ingest")
+    target = deployment.inbox / photograph_name(1)
+    for seed in range(30):
+        wait_until(lambda: not target.exists(), within_s=20, what="the ingester took the last one")
+        target.write_bytes(picture_bytes(seed))
+    deployment.wait_admitted(30, within_s=30)
+    assert len({incident["image"] for incident in deployment.incidents()}) == 30
+
+
+def test_a_slow_writer_is_waited_for(deployment: Deployment) -> None:
+    """A picture written in slow pieces is taken whole, once it is closed."""
+    deployment.start("ingest", "ingest")
+    data = picture_bytes(5, size_px=(160, 120))
+    subprocess.run(
+        [sys.executable, "-c", SLOW_WRITER, str(deployment.inbox / photograph_name(5))],
+        input=data,
+        check=True,
+    )
+    deployment.wait_admitted(1, within_s=20)
+    (incident,) = deployment.incidents()
+    assert (deployment.settings.state_dir / "images" / incident["image"]).read_bytes() == data
+    assert deployment.run("status", "--rejected").stdout.strip() == "Nothing was rejected."
+
+
+def test_an_ingester_outlives_its_broker(deployment: Deployment) -> None:
+    """Files that come while the broker is dead wait, and are taken in when it is back on the same files."""
+    process = deployment.start("ingest", "ingest")
+    deployment.drop(0)
+    deployment.wait_admitted(1, within_s=30)
+    deployment.kill("broker")
+    for seed in range(1, 60):
+        deployment.drop(seed)
+    wait_until(lambda: _claimed(deployment) >= 59, within_s=20, what="the files are claimed meanwhile")
+    deployment.start_broker()
+    deployment.wait_admitted(60, within_s=30)
+    assert process.poll() is None
+    assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
+
+
+def test_a_stopped_ingester_keeps_its_claims(deployment: Deployment) -> None:
+    """An ingester that is only asleep is not robbed by another, and finishes when it wakes."""
+    deployment.start("ingest-1", "ingest")
+    deployment.drop(0)
+    deployment.wait_admitted(1, within_s=30)
+    deployment.signal("ingest-1", signal.SIGSTOP)
+    deployment.start("ingest-2", "ingest")
+    for seed in range(1, 20):
+        deployment.drop(seed)
+    deployment.wait_admitted(20, within_s=30)
+    deployment.signal("ingest-1", signal.SIGCONT)
+    deployment.drop(20)
+    deployment.wait_admitted(21, within_s=30)
+    assert deployment.stop("ingest-1") == 0
+    assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
+
+
+def test_a_resend_is_counted_and_makes_no_second_incident(deployment: Deployment) -> None:
+    """The same picture of the same place, sent three times, is one incident seen three times."""
+    deployment.start("ingest", "ingest")
+    client = deployment.client()
+    for times in range(1, 4):
+        deployment.drop(7)
+        wait_until(
+            lambda t=times: [each["seen_count"] for each in deployment.incidents()] == [str(t)],  # type: ignore[misc]
+            within_s=20,
+            what=f"seen {times} times",
+        )
+    assert client.llen("rq:queue:classify") == 1
+
+
+def _claimed(deployment: Deployment) -> int:
+    return len(claimed_files(deployment.inbox))

@@ -1,0 +1,1 @@
+"""Labelled folders in, checkpoints out."""

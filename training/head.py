@@ -1,0 +1,240 @@
+"""Train the classifier of a ResNet-34 whose other layers stay as they are.
+
+Minutes on a laptop: every photograph goes through the network once (in a few views), and a linear layer
+is fitted to what came out. All choices are made on training photographs that the layer has not seen;
+validation photographs are looked at once, at the end.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from shared.checkpoint import Checkpoint
+from shared.errors import ConfigError
+from shared.preprocessing import Preprocessing
+from shared.verdict import NORMAL, softmax
+from training import logistic
+from training.dataset import Photograph, fingerprint, folds, labels, of_split, read_folder
+from training.evaluation import evaluate
+from training.features import Features, extract, read_backbone
+from training.views import VIEWS
+
+PREPROCESSING = Preprocessing(size_px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What ResNet-34 weights from ImageNet and its kin take."""
+
+MAX_FALSE_ALARMS = 0.08
+MAX_MISSED = 0.03
+FOLDS = 5
+
+_USUAL_ORDER = ("flood_risk", "fire", "protest", "accident", "altercation", "robbery")
+_DEGRADED = ("small", "compressed", "grey", "blurred", "dark", "surveillance")
+_EXAMPLES = """\
+examples:
+  python -m training.head DATA --init WEIGHTS.safetensors --out models/street6-resnet34.safetensors
+  python -m training.head DATA --init WEIGHTS.safetensors --out /tmp/try.safetensors --views plain,mirrored
+
+DATA has an index.csv (path, split, class, source, group), or one folder of pictures for each class.
+WEIGHTS has torchvision's resnet34 names; a classifier in it is ignored.
+"""
+
+
+def train_head(
+    photographs: Sequence[Photograph],
+    backbone: dict[str, NDArray[Any]],
+    *,
+    views: Sequence[str] = tuple(VIEWS),
+    seed: int = 0,
+    preprocessing: Preprocessing = PREPROCESSING,
+    console: Console,
+) -> Checkpoint:
+    """Fit a classifier on frozen features and measure it; the same seed gives the same checkpoint.
+
+    Args:
+        photographs: of both splits.
+        backbone: ResNet-34 weights by name, without a classifier.
+        views: names from ``training.views.VIEWS``; the first must be ``plain``, the one that is scored.
+        seed: of views and folds.
+        preprocessing: what the backbone takes.
+        console: for progress and unreadable photographs.
+
+    Raises:
+        ConfigError: a split is empty, or a class has no training photograph.
+    """
+    classes = class_order(labels(photographs))
+    train, val = of_split(photographs, "train"), of_split(photographs, "val")
+    _check(train, val, classes)
+    features = extract(backbone, train, views, preprocessing, seed=seed, console=console)
+    _list_unreadable(features, console)
+    targets = _targets(features, classes)
+    fold_of = folds(features.photographs, FOLDS, seed)
+    held_out = logistic.out_of_fold(features.values, targets, fold_of, len(classes), logistic.PENALTIES)
+    penalty, logits = _choose_penalty(held_out, targets, console)
+    # Weights that were fitted to these very photographs and labels flatter plain held-out views; the
+    # altered ones are as hard as strangers, and as what poor cameras send. All of them decide.
+    flat, repeated = _one_view_a_row(logits, targets)
+    temperature = logistic.choose_temperature(flat, repeated)
+    thresholds = logistic.choose_thresholds(
+        softmax(flat, temperature),
+        repeated,
+        classes,
+        max_false_alarms=MAX_FALSE_ALARMS,
+        max_missed=MAX_MISSED,
+    )
+    [head] = logistic.fit(features.values, targets, len(classes), [penalty])
+    checkpoint = Checkpoint(
+        weights=backbone | {"fc.weight": _halved(head.weight), "fc.bias": _halved(head.bias)},
+        classes=classes,
+        preprocessing=preprocessing,
+        temperature=temperature,
+        thresholds=thresholds,
+        data_fingerprint=fingerprint(photographs),
+        config={"recipe": "head", "seed": seed, "views": list(views), "penalty": penalty, "folds": FOLDS},
+        code_version=version("almenara"),
+    )
+    metrics = {
+        "held_out_train": _measured(checkpoint, logits[:, 0], targets),
+        "held_out_train_all_views": _measured(checkpoint, flat, repeated),
+        **_on_val(checkpoint, val, seed, console),
+    }
+    return replace(checkpoint, metrics=metrics)
+
+
+def class_order(names: Sequence[str]) -> tuple[str, ...]:
+    """The usual situations first and in their usual order, others by name, ``normal`` last."""
+    usual = [name for name in _USUAL_ORDER if name in names]
+    others = sorted(set(names) - {*_USUAL_ORDER, NORMAL})
+    return (*usual, *others, *([NORMAL] if NORMAL in names else []))
+
+
+def _check(train: Sequence[Photograph], val: Sequence[Photograph], classes: Sequence[str]) -> None:
+    if not train or not val:
+        raise ConfigError(f"the split {'val' if train else 'train'} holds no photograph")
+    if missing := sorted(set(classes) - set(labels(train))):
+        raise ConfigError(f"the class {missing[0]} has no training photograph")
+
+
+def _list_unreadable(features: Features, console: Console) -> None:
+    for name, reason in features.unreadable:
+        console.print(f"left out {name}: {reason}", highlight=False, markup=False)
+    if features.unreadable:
+        console.print(f"{len(features.unreadable)} photographs left out", highlight=False)
+
+
+def _targets(features: Features, classes: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([classes.index(photograph.label) for photograph in features.photographs], np.int64)
+
+
+def _halved(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values that the checkpoint, in half precision, will hold: what is measured is what is shipped."""
+    return array.astype(np.float16).astype(np.float64)
+
+
+def _choose_penalty(
+    held_out: NDArray[np.float64], targets: NDArray[np.int64], console: Console
+) -> tuple[float, NDArray[np.float64]]:
+    """The penalty whose held-out loss, every class weighing the same, is least; and its logits.
+
+    Args:
+        held_out: (P, N, V, C) logits, one set for each penalty.
+        targets: (N,) classes.
+        console: is told how each did.
+    """
+    losses = []
+    for penalty, logits in zip(logistic.PENALTIES, held_out, strict=True):
+        flat, repeated = _one_view_a_row(logits, targets)
+        even = logistic.photograph_weights(repeated, flat.shape[1], 1.0)
+        temperature = logistic.choose_temperature(flat, repeated)
+        losses.append(logistic.log_loss(flat, repeated, temperature, even))
+        plain = (logits[:, 0].argmax(axis=1) == targets).mean()
+        console.print(f"penalty {penalty:<6g} held-out loss {losses[-1]:.4f}, plain accuracy {plain:.3f}")
+    best = int(np.argmin(losses))
+    return logistic.PENALTIES[best], held_out[best]
+
+
+def _one_view_a_row(
+    logits: NDArray[np.float64], targets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(N, V, C) and (N,) in, (N * V, C) and (N * V,) out."""
+    count, views, class_count = logits.shape
+    return logits.reshape(count * views, class_count), targets.repeat(views)  # (N * V, C), (N * V,)
+
+
+def _measured(
+    checkpoint: Checkpoint, logits: NDArray[np.float64], targets: NDArray[np.int64]
+) -> dict[str, Any]:
+    names = [checkpoint.classes[target] for target in targets]
+    return evaluate(logits, names, checkpoint.classes, checkpoint.temperature, checkpoint.thresholds)
+
+
+def _on_val(checkpoint: Checkpoint, val: Sequence[Photograph], seed: int, console: Console) -> dict[str, Any]:
+    weights = dict(checkpoint.weights)
+    head = logistic.Head(weight=weights.pop("fc.weight"), bias=weights.pop("fc.bias"))
+    views = ("plain", *_DEGRADED)
+    features = extract(weights, val, views, checkpoint.preprocessing, seed=seed, console=console)
+    _list_unreadable(features, console)
+    targets = _targets(features, checkpoint.classes)
+    plain = head.logits(features.of_view("plain"))  # (N, C)
+    degraded = {
+        view: round(float((head.logits(features.of_view(view)).argmax(axis=1) == targets).mean()), 4)
+        for view in _DEGRADED
+    }
+    return {
+        "val": _measured(checkpoint, plain, targets),
+        "val_degraded": degraded,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.head",
+        description="Train the classifier of a ResNet-34 whose other layers stay as they are.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="DATA", type=Path, help="folder of labelled photographs")
+    parser.add_argument("--init", metavar="WEIGHTS", type=Path, required=True, help="ResNet-34 weights")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument("--seed", type=int, default=0, help="of views and folds (default: 0)")
+    parser.add_argument(
+        "--views",
+        default=",".join(VIEWS),
+        help="how photographs are shown, plain first (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        views = _views(options.views)
+        photographs, backbone = read_folder(options.folder), read_backbone(options.init)
+        checkpoint = train_head(photographs, backbone, views=views, seed=options.seed, console=console)
+        init = hashlib.sha256(options.init.read_bytes()).hexdigest()[:12]
+        saved = replace(checkpoint, config={**checkpoint.config, "init": init}).save(options.out)
+    except ConfigError as error:
+        console.print(f"error: {error}", highlight=False, markup=False)
+        return 2
+    Console().print_json(json.dumps(dict(saved.metrics)))
+    console.print(f"wrote {options.out} ({saved.model_id})", highlight=False)
+    return 0
+
+
+def _views(names: str) -> tuple[str, ...]:
+    views = tuple(names.split(","))
+    if views[0] != "plain" or not set(views) <= set(VIEWS):
+        raise ConfigError(
+            f"the views {names!r} are unknown", remedy=f"choose from {', '.join(VIEWS)}, plain first"
+        )
+    return views
+
+
+if __name__ == "__main__":
+    sys.exit(main())

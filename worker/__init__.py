@@ -1,0 +1,1 @@
+"""Batches of photographs through the model, and dispatches out."""

@@ -1,0 +1,112 @@
+"""A batch of executions through decoding and one forward pass, to decisions."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from shared.checkpoint import Checkpoint
+from shared.dispatches import Decision
+from shared.errors import AlmenaraError, PermanentError, TransientError
+from shared.images import ImageStore
+from shared.preprocessing import decode
+from shared.verdict import Verdict, judge
+from worker.engines import Engine
+from worker.executions import Execution
+
+log = structlog.get_logger()
+
+Pixels = NDArray[np.uint8]
+Outcome = Decision | AlmenaraError
+"""A decision; a PermanentError for review; a TransientError to wait for; any other error to try again."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A checkpoint on an engine, and where its pictures are."""
+
+    checkpoint: Checkpoint
+    engine: Engine
+    store: ImageStore
+    max_pixels: int
+
+    @property
+    def model(self) -> str:
+        """What records say decided."""
+        return f"{self.checkpoint.model_id} {self.engine.name}"
+
+    def classify(self, batch: Sequence[Execution], pool: Executor) -> list[Outcome]:
+        """Decide about each execution of a batch, in order. One bad picture hurts only itself.
+
+        Args:
+            batch: executions that have an incident.
+            pool: threads to fetch and decode in.
+        """
+        outcomes: list[Outcome | None] = [None] * len(batch)
+        decoded: list[tuple[int, Pixels]] = []
+        for index, fetched in enumerate(pool.map(self._fetch, batch)):
+            if isinstance(fetched, AlmenaraError):
+                outcomes[index] = fetched
+            else:
+                decoded.append((index, fetched))
+        if decoded:
+            scored = self._scores([pixels for _, pixels in decoded])
+            for (index, _), outcome in zip(decoded, scored, strict=True):
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def review(self, error: AlmenaraError) -> Decision:
+        """What is told of a photograph that no model could judge: a person must look."""
+        return Decision(
+            verdict=Verdict.UNSURE,
+            situation=None,
+            confidence=0.0,
+            scores={},
+            model=self.model,
+            reason=error.reason,
+            detail=error.detail,
+        )
+
+    def _fetch(self, execution: Execution) -> Pixels | AlmenaraError:
+        assert execution.incident is not None
+        try:
+            data = self.store.get(execution.incident.photograph.image)
+            return decode(data, self.checkpoint.preprocessing, max_pixels=self.max_pixels)
+        except (PermanentError, TransientError) as error:
+            return error
+
+    def _scores(self, pictures: list[Pixels]) -> list[Outcome]:
+        """One forward pass; where it fails, each half by itself, down to the one picture that is at fault."""
+        try:
+            logits = self.engine.scores(np.stack(pictures))  # (N, C)
+        except (
+            AlmenaraError,
+            RuntimeError,
+            MemoryError,
+        ) as error:  # torch raises RuntimeError, out of memory too
+            if len(pictures) > 1:
+                half = len(pictures) // 2
+                log.warning(
+                    "forward pass failed, halving the batch", pictures=len(pictures), error=str(error)
+                )
+                return self._scores(pictures[:half]) + self._scores(pictures[half:])
+            fault = error if isinstance(error, AlmenaraError) else AlmenaraError(str(error), reason="engine")
+            return [fault]
+        return [self._decision(row) for row in logits]
+
+    def _decision(self, row: NDArray[np.float32]) -> Decision:
+        judgement = judge(
+            row, self.checkpoint.classes, self.checkpoint.temperature, self.checkpoint.thresholds
+        )
+        return Decision(
+            verdict=judgement.verdict,
+            situation=judgement.situation,
+            confidence=judgement.confidence,
+            scores=judgement.scores,
+            model=self.model,
+            reason="low_confidence" if judgement.verdict is Verdict.UNSURE else "",
+            detail="the model is not sure enough" if judgement.verdict is Verdict.UNSURE else "",
+        )

@@ -1,0 +1,106 @@
+"""The thread that says a worker lives: leases, heartbeats, and an end to a batch that hangs."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from shared.broker import Broker, is_broker_fault
+from worker.executions import Execution, renew
+
+log = structlog.get_logger()
+
+EXIT_HUNG = 70  # EX_SOFTWARE
+
+
+class Keeper:
+    """Renews the leases of what the worker holds in memory, every quarter of a lease."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        worker: str,
+        about: Callable[[], Mapping[str, Any]],
+        *,
+        lease_s: float,
+        batch_timeout_s: float,
+    ) -> None:
+        self._broker = broker
+        self._worker = worker
+        self._about = about
+        self._lease_s = lease_s
+        self._batch_timeout_s = batch_timeout_s
+        self._held: dict[str, Execution] = {}
+        self._held_since_s = 0.0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def hold(self, executions: Iterable[Execution]) -> None:
+        """These are in memory now."""
+        with self._lock:
+            self._held = {execution.member: execution for execution in executions}
+            self._held_since_s = time.monotonic()
+
+    def drop(self, executions: Iterable[Execution]) -> None:
+        """These have ended."""
+        with self._lock:
+            for execution in executions:
+                self._held.pop(execution.member, None)
+
+    def held(self) -> list[Execution]:
+        """What is in memory now."""
+        with self._lock:
+            return list(self._held.values())
+
+    def renew(self) -> None:
+        """Renew once.
+
+        Raises:
+            RedisError: the broker is away or refuses.
+        """
+        lost = renew(
+            self._broker, self._worker, [each.member for each in self.held()], self._lease_s, self._about()
+        )
+        if lost:
+            # Taken back while we were silent. The batch goes on: its end is fenced, and clears its pictures.
+            log.warning("jobs were taken back from this worker", jobs=len(lost))
+            with self._lock:
+                for member in lost:
+                    self._held.pop(member, None)
+
+    def _run(self) -> None:
+        wait_s = self._lease_s / 4
+        while not self._stopping.wait(wait_s):
+            self._end_if_hung()
+            try:
+                self.renew()
+                wait_s = self._lease_s / 4
+            except RedisError as error:
+                # The main loop says that the broker is away; be quick once it is back.
+                wait_s = 0.5
+                if not is_broker_fault(error):
+                    log.error("leases can't be renewed", error=str(error))
+
+    def _end_if_hung(self) -> None:
+        with self._lock:
+            hung = bool(self._held) and time.monotonic() - self._held_since_s > self._batch_timeout_s
+            jobs = list(self._held)
+        if hung:
+            # A thread can't be interrupted in a decoder or a driver. Ending the process hands its jobs on.
+            log.critical("a batch hangs; ending this worker so that others take it", jobs=jobs)
+            os._exit(EXIT_HUNG)

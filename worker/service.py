@@ -1,0 +1,310 @@
+"""The batch worker: RQ's worker with batches, leases, and a broker that may be away."""
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+from rq import worker_registration
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
+from rq.utils import now as rq_now
+from rq.worker.base import BaseWorker, WorkerStatus
+
+from shared.broker import Broker, BrokerAwayError, is_broker_fault, patiently
+from shared.errors import AlmenaraError, PermanentError, TransientError
+from shared.keys import QUEUE
+from shared.routing import Routing
+from shared.settings import Settings
+from worker.batches import Classifier, Outcome
+from worker.executions import (
+    WORKER_TTL_S,
+    Ending,
+    Execution,
+    Terms,
+    fail,
+    finish,
+    monotonic_ms,
+    new_ids,
+    release,
+    start,
+    sweep,
+)
+from worker.keeper import Keeper
+
+log = structlog.get_logger()
+
+POP_TIMEOUT_S = 1
+SWEEP_EVERY_S = 2.0
+MAINTAIN_EVERY_S = 30.0
+FORWARD_S = 0.5
+"""A batch is capped at about this much forward time: what waits behind it waits no longer."""
+
+LARGEST_BATCH = 256
+
+
+class BatchWorker(BaseWorker):
+    """Takes what is queued up to a maximum, classifies it in one pass, publishes it, and begins again.
+
+    A subclass of RQ's worker, so that RQ's own tools see it, suspend it and stop it. The loop is ours: RQ's
+    ends at faults of the broker that ours waits out, and does its bookkeeping job by job.
+    """
+
+    def __init__(self, settings: Settings, broker: Broker, classifier: Classifier, routing: Routing) -> None:
+        """Register nothing yet; asks the broker for this connection's address.
+
+        Raises:
+            RedisError: the broker is away or refuses.
+        """
+        queue = Queue(QUEUE, connection=broker, serializer=JSONSerializer)
+        super().__init__(
+            [queue],
+            connection=broker,
+            serializer=JSONSerializer,
+            worker_ttl=WORKER_TTL_S,
+            log_job_description=False,
+        )
+        self._settings = settings
+        self._classifier = classifier
+        self._routing = routing
+        self._queue = queue
+        self._limit = settings.max_batch or 1
+        self._keep_s = int(settings.retention_days * 86400)
+        self._counts: Counter[str] = Counter()
+        self._swept_at_s = 0.0
+        self._maintained_at_s = time.monotonic()
+        self._pause_s = 0.0
+        self.keeper = Keeper(
+            broker,
+            self.name,
+            self.about,
+            lease_s=settings.lease_s,
+            batch_timeout_s=settings.batch_timeout_s,
+        )
+
+    def warm_up(self) -> None:
+        """Run the model once before saying ready, and size the batches by what it takes."""
+        seconds = self._classifier.engine.warm_up()
+        if self._settings.max_batch is None:
+            self._limit = max(1, min(LARGEST_BATCH, int(FORWARD_S / max(seconds, 1e-6))))
+        log.info(
+            "model ready",
+            model=self._classifier.model,
+            images_per_s=round(1 / max(seconds, 1e-6), 1),
+            max_batch=self._limit,
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What RQ's hash of this worker says, but for its counters."""
+        self.last_heartbeat = rq_now()
+        return self.serialize() | {
+            "state": str(WorkerStatus(self._state).value),
+            "model": self._classifier.model,
+        }
+
+    def work(self, *_: Any, **__: Any) -> bool:
+        """Work until a signal says stop; whether any photograph was decided.
+
+        A first SIGTERM or SIGINT finishes the batch, a second one gives its jobs back to the queue.
+        """
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        try:
+            patiently(self._register, stop=self._told_to_stop)
+            self.keeper.start()
+            log.info("worker ready", worker=self.name, queue=QUEUE)
+            threads = max(2, os.cpu_count() or 2)
+            with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+                while not self._stop_requested:
+                    self._turn(pool)
+        except BrokerAwayError:
+            log.warning("stopping while the broker is away; what was in hand is taken over in seconds")
+        finally:
+            self._leave()
+        return bool(self._counts)
+
+    def _turn(self, pool: ThreadPoolExecutor) -> None:
+        patiently(self._sweep_if_due, stop=self._told_to_stop)
+        ids = new_ids(self._limit)
+        batch = patiently(lambda: self._next_batch(ids), stop=self._told_to_stop)
+        if batch:
+            self.keeper.hold(batch)
+            self._run_batch(batch, pool)
+        if self._pause_s and not self._stop_requested:
+            time.sleep(self._pause_s)
+
+    def _next_batch(self, ids: list[str]) -> list[Execution]:
+        if is_suspended(self.connection):
+            self._become(WorkerStatus.SUSPENDED)
+            time.sleep(POP_TIMEOUT_S)
+            return []
+        lease_s = self._settings.lease_s
+        batch = start(self.connection, self.name, ids, lease_s)
+        if not batch:
+            self._become(WorkerStatus.IDLE)
+            # Short, so that signals and sweeps need not break into it; a job popped here by a worker that
+            # dies at once lies in the intermediate queue, where a sweep finds it.
+            popped: Any = self.connection.blmove(
+                self._queue.key, self._queue.intermediate_queue_key, POP_TIMEOUT_S, "LEFT", "RIGHT"
+            )
+            if popped is None or self._stop_requested:
+                return []
+            batch = start(self.connection, self.name, ids, lease_s, first=popped.decode())
+        if batch:
+            self._state = WorkerStatus.BUSY
+        return batch
+
+    def _run_batch(self, batch: list[Execution], pool: ThreadPoolExecutor) -> None:
+        began_s = time.monotonic()
+        ours = [execution for execution in batch if execution.refusal is None]
+        outcomes = self._classifier.classify(ours, pool) if ours else []
+        classified_ms = monotonic_ms(began_s)
+        terms = Terms(self._routing, self._keep_s, (time.monotonic() - began_s) / len(batch))
+        pairs: list[tuple[Execution, Outcome]] = list(zip(ours, outcomes, strict=True))
+        pairs += [(execution, execution.refusal) for execution in batch if execution.refusal is not None]
+        decided = [(execution, each) for execution, each in pairs if not isinstance(each, AlmenaraError)]
+        if decided:
+            endings = patiently(
+                lambda: finish(self.connection, decided, terms),
+                stop=self._told_to_stop,
+            )
+            self._ended([execution for execution, _ in decided], endings)
+        transient = [(execution, each) for execution, each in pairs if isinstance(each, TransientError)]
+        self._wait_for_store(transient)
+        for execution, error in pairs:
+            if isinstance(error, AlmenaraError) and not isinstance(error, TransientError):
+                self._end_without_verdict(execution, error, terms)
+        log.info(
+            "batch done",
+            photographs=len(batch),
+            classify_ms=classified_ms,
+            publish_ms=round(monotonic_ms(began_s) - classified_ms, 1),
+        )
+
+    def _wait_for_store(self, transient: list[tuple[Execution, TransientError]]) -> None:
+        """Give back what could not be fetched, at no cost, and slow down until the store serves again."""
+        if not transient:
+            self._pause_s = 0.0
+            return
+        if not self._pause_s:
+            log.error("photographs can't be fetched, trying again", error=str(transient[0][1]))
+        self._pause_s = min(max(0.5, self._pause_s * 2), 10.0)
+        given_back = [execution for execution, _ in transient]
+        endings = patiently(
+            lambda: release(self.connection, given_back, spend=False), stop=self._told_to_stop
+        )
+        self._ended(given_back, endings)
+
+    def _end_without_verdict(self, execution: Execution, error: AlmenaraError, terms: Terms) -> None:
+        """A permanent error goes to review at once; any other is tried again while there are retries."""
+        ending = Ending.EXHAUSTED
+        if not isinstance(error, PermanentError):
+            ending = patiently(
+                lambda: release(self.connection, [execution], spend=True)[0], stop=self._told_to_stop
+            )
+        if ending is Ending.EXHAUSTED:
+            log.warning(
+                "photograph goes to review",
+                incident=execution.job_id,
+                reason=error.reason,
+                detail=error.detail,
+            )
+            decision = self._classifier.review(error)
+            ending = patiently(
+                lambda: fail(self.connection, execution, decision, terms),
+                stop=self._told_to_stop,
+            )
+        self._ended([execution], [ending])
+
+    def _ended(self, executions: list[Execution], endings: list[Ending]) -> None:
+        self.keeper.drop(executions)
+        self._counts.update(ending.value for ending in endings)
+        if superseded := endings.count(Ending.SUPERSEDED):
+            log.warning(
+                "jobs had been taken over by another worker; nothing published twice", jobs=superseded
+            )
+
+    def _sweep_if_due(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._swept_at_s < SWEEP_EVERY_S:
+            return
+        recovered, killers = sweep(self.connection, self._settings.lease_s)
+        self._swept_at_s = now_s
+        if recovered:
+            log.warning("took back jobs of a worker that fell silent", jobs=recovered)
+        for execution in killers:
+            self._quarantine(execution)
+        if now_s - self._maintained_at_s >= MAINTAIN_EVERY_S:
+            self._maintained_at_s = now_s
+            self._queue.finished_job_registry.cleanup()
+            self._queue.failed_job_registry.cleanup()
+            worker_registration.clean_worker_registry(self._queue)
+
+    def _quarantine(self, execution: Execution) -> None:
+        error = PermanentError(
+            "two workers died while they had this photograph alone; no model has judged it",
+            reason="quarantined",
+        )
+        log.error("photograph quarantined and sent to review", incident=execution.job_id)
+        fail(self.connection, execution, self._classifier.review(error), Terms(self._routing, self._keep_s))
+
+    def _become(self, state: WorkerStatus) -> None:
+        if self._state != state:
+            self.set_state(state)
+
+    def _told_to_stop(self) -> bool:
+        return self._stop_requested
+
+    def _register(self) -> None:
+        self.birth_date = self.birth_date or rq_now()
+        self._state = WorkerStatus.STARTED
+        self.keeper.renew()
+        if self.pubsub_thread is None:
+            self.subscribe()  # type: ignore[no-untyped-call]
+
+    def _leave(self) -> None:
+        """Give back what is in hand, and say goodbye; without a broker the leases run out by themselves."""
+        self.keeper.stop()
+        try:
+            if held := self.keeper.held():
+                release(self.connection, held, spend=False)
+                log.warning("gave jobs back to the queue", jobs=len(held))
+            self.register_death()  # type: ignore[no-untyped-call]
+            self.unsubscribe()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            log.warning("left without saying goodbye to the broker", error=str(error))
+        log.info("worker stopped", worker=self.name, **self._counts)
+
+    # RQ's hooks, adapted.
+
+    def _set_connection(self, connection: "redis.Redis") -> "redis.Redis":
+        """RQ would lengthen the socket timeout to fit its 7-minute pop; ours is short and fits as it is."""
+        return connection
+
+    def _shutdown(self) -> None:
+        """Only note it: the loop looks every second. RQ's raises here, which can lose a job just popped."""
+        self._stop_requested = True
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Say so, in our log."""
+        log.info("stopping after this batch; a second signal gives its jobs back to the queue")
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """A second signal, if it is not the first one delivered twice: leave at once, giving jobs back."""
+        assert self._shutdown_requested_date is not None
+        if (rq_now() - self._shutdown_requested_date).total_seconds() < 1:
+            return
+        log.warning("leaving now", signal=signal.Signals(signum).name)
+        raise SystemExit(1)
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        """RQ's commands come by pub/sub; a broker that is away only delays them."""
+        if not is_broker_fault(exc):
+            log.error("commands from `rq` can't be received", error=str(exc))
+        time.sleep(1)
