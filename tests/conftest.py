@@ -1,5 +1,6 @@
 """What tests share: a real broker, settings in a scratch folder, pictures drawn on the spot."""
 
+import hashlib
 import io
 import os
 import random
@@ -8,15 +9,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect
+from shared.coordinates import Coordinates
 from shared.images import ImageStore
+from shared.incidents import Incident, Photograph, incident_id, iso, utc_now
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,6 +92,29 @@ def picture_bytes(seed: int, *, size_px: tuple[int, int] = (96, 72), kind: str =
     buffer = io.BytesIO()
     image.resize(size_px, Image.Resampling.BICUBIC).save(buffer, kind)
     return buffer.getvalue()
+
+
+def make_photograph(seed: int, **changes: Any) -> Photograph:
+    """What the ingester would know of the picture with this seed; `changes` are fields by name."""
+    sha256 = hashlib.sha256(picture_bytes(seed)).hexdigest()
+    place = changes.pop("coordinates", Coordinates(latitude_deg=33.8568, longitude_deg=151.2153))
+    photograph = Photograph(
+        incident_id=incident_id(sha256, place),
+        image=f"pictures/{sha256[:2]}/{sha256}.jpeg",
+        coordinates=place,
+        label="cam 7",
+        received_at=iso(utc_now()),
+        name=f"{place} cam 7.jpeg",
+        place_from="name",
+    )
+    return replace(photograph, **changes)
+
+
+def make_incident(seed: int, *, number: str = "0001", **changes: Any) -> Incident:
+    """An incident that a worker holds, of the photograph with this seed."""
+    photograph = make_photograph(seed, **changes)
+    more = {"number": number, "state": "in_flight", "seen_count": "1", "last_seen_at": photograph.received_at}
+    return Incident.from_fields(photograph.to_fields() | more)
 
 
 def photographs_folder() -> Path:

@@ -16,7 +16,7 @@ from conftest import picture_bytes, wait_until
 
 from deploy.private_broker import PrivateBroker
 from ingest.names import format_name
-from shared.broker import Broker, connect, words
+from shared.broker import Broker, connect, patiently, words
 from shared.coordinates import Coordinates
 from shared.dispatches import Dispatch
 from shared.incidents import all_ids
@@ -105,7 +105,7 @@ class Deployment:
         client = self.client()
 
         def decided() -> bool:
-            counts = words(client.hgetall("almenara:counts"))
+            counts = words(patiently(lambda: client.hgetall("almenara:counts")))
             verdicts = ("dispatched", "unsure", "no_emergency")
             return sum(int(counts.get(verdict, 0)) for verdict in verdicts) >= count
 
@@ -117,7 +117,9 @@ class Deployment:
         """Wait until there are so many incidents."""
         client = self.client()
         wait_until(
-            lambda: len(all_ids(client)) >= count, within_s=within_s, what=f"{count} incidents admitted"
+            lambda: len(patiently(lambda: all_ids(client))) >= count,
+            within_s=within_s,
+            what=f"{count} incidents admitted",
         )
 
     def incidents(self) -> list[dict[str, str]]:
