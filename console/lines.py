@@ -66,4 +66,7 @@ def _name(word: Any) -> str:
 
 
 def _local_time(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%H:%M:%S}"
+    """The time of day, and the date where it is not today's."""
+    local = datetime.fromisoformat(moment).astimezone()
+    today = datetime.now(local.tzinfo).date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"

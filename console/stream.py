@@ -38,8 +38,10 @@ class Reader:
 
     def backlog(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Entry]:
         """Every entry now in the streams, in order; those that are no dispatches are said and passed over."""
-        while page := patiently(lambda: self._read(block_ms=None), stop=stop):
-            yield from page
+        before: dict[str, str] = {}
+        while self._after != before:  # a page may be read and hold nothing that can be shown
+            before = dict(self._after)
+            yield from patiently(lambda: self._read(block_ms=None), stop=stop)
 
     def follow(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Entry]:
         """Every entry as it comes, until `stop` turns true. Reconnects by itself and repeats nothing."""

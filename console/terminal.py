@@ -13,7 +13,8 @@ from shared.broker import Broker
 from shared.errors import ConfigError
 from shared.routing import ALL, REVIEW, Routing
 
-_ENTRY_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
+_ENTRY_ID_LIMIT = 2**64
 
 
 class Form(StrEnum):
@@ -50,7 +51,8 @@ def show(
     Raises:
         ConfigError: there is no such department, or `since` is no entry id.
     """
-    if not _ENTRY_ID.fullmatch(since):
+    written = _ENTRY_ID.fullmatch(since)
+    if not written or any(int(part) >= _ENTRY_ID_LIMIT for part in written.groups("0")):
         raise ConfigError(
             f"--since {since!r} is no stream entry id",
             remedy="give one such as 1764000000000-0, or 0 for everything",
@@ -64,11 +66,17 @@ def show(
     is_new = OncePerIncident() if department == ALL else (lambda _: True)
     write = _writer(form)
     shown = 0
-    for source in (reader.backlog(stop), reader.follow(stop) if follow else ()):
-        for entry in source:
-            if is_new(entry):
-                write(entry)
-                shown += 1
+    for entry in filter(is_new, reader.backlog(stop)):
+        write(entry)
+        shown += 1
+    if not follow:
+        return shown
+    if form is Form.PRETTY:
+        # So that nobody takes what was there for what has just come.
+        Console().rule(f"{shown} earlier; what comes from here on is new", style="dim")
+    for entry in filter(is_new, reader.follow(stop)):
+        write(entry)
+        shown += 1
     return shown
 
 

@@ -125,11 +125,25 @@ def _stored(
 
 def _unknown(broker: Broker, stored: dict[str, Photograph]) -> list[Photograph]:
     """Stored photographs that the broker has no incident of, also a while later."""
-    unknown = set(stored) - set(all_ids(broker))
-    if unknown:
-        time.sleep(ON_ITS_WAY_S)
-        unknown -= set(all_ids(broker))
-    return [stored[incident_id] for incident_id in sorted(unknown)]
+    unknown = sorted(stored)
+    for wait_s in (0.0, ON_ITS_WAY_S):
+        if unknown:
+            time.sleep(wait_s)
+            unknown = _without_record(broker, unknown)
+    return [stored[incident_id] for incident_id in unknown]
+
+
+def _without_record(broker: Broker, ids: list[str]) -> list[str]:
+    without = []
+    for begin in range(0, len(ids), PAGE):
+        page = ids[begin : begin + PAGE]
+        with broker.pipeline(transaction=False) as pipeline:
+            for incident_id in page:
+                pipeline.exists(incident_key(incident_id))
+            without += [
+                incident_id for incident_id, there in zip(page, pipeline.execute(), strict=True) if not there
+            ]
+    return without
 
 
 def _incidents(
@@ -172,7 +186,8 @@ def _records(broker: Broker) -> Iterator[tuple[str, dict[str, str]]]:
             for incident_id in page:
                 pipeline.hgetall(incident_key(incident_id))
             for incident_id, reply in zip(page, pipeline.execute(), strict=True):
-                yield incident_id, words(reply)
+                if reply:  # else it has run out, or its stored picture is a finding of its own
+                    yield incident_id, words(reply)
 
 
 def _streams(result: Audit, broker: Broker, decided: dict[str, Incident]) -> None:

@@ -19,6 +19,9 @@ EXIT_USAGE = 2
 EXIT_AWAY = 69
 """The broker or the image store is away (EX_UNAVAILABLE)."""
 
+_Add = Callable[..., argparse.ArgumentParser]
+"""Adds a subcommand: its name, the function that runs it, what it does, examples."""
+
 EPILOG = "Settings come from ALMENARA_... variables (`almenara doctor --settings` lists them); flags win."
 
 
@@ -29,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(os.environ)
         code: int = options.run(options, settings)
+        sys.stdout.flush()  # here, where it is known what to do if nobody reads
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)
     except TransientError as error:
@@ -72,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_later(run))
         return command
 
+    _add_services(add)
+    _add_views(add)
+    _add_tools(add)
+    return parser
+
+
+def _add_services(add: _Add) -> None:
     up = add("up", "up", "run everything on this machine until Ctrl-C", "up", "up --inbox /srv/cameras")
     up.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder that photographs land in (default: ./inbox)"
@@ -101,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         "worker  # as many as you have GPUs",
     )
 
+
+def _add_views(add: _Add) -> None:
     console = add(
         "console",
         "console",
@@ -130,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="for scripts")
     doctor.add_argument("--settings", action="store_true", help="list every setting with its value")
 
+
+def _add_tools(add: _Add) -> None:
     predict = add(
         "predict",
         "predict",
@@ -170,7 +185,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
     )
-    return parser
 
 
 def _later(name: str) -> Callable[[argparse.Namespace, Settings], int]:

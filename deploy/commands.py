@@ -31,13 +31,14 @@ def ingest(options: argparse.Namespace, settings: Settings) -> int:
     from ingest.rejects import Rejects
     from ingest.service import IngestService
     from shared.images import ImageStore
+    from shared.labels import escape_label
     from shared.logs import configure
 
     if options.new_name and not options.retry:
         raise ConfigError("--as needs --retry", remedy="see `almenara ingest --help`")
     if options.retry:
         target = Rejects(settings.rejected_dir).retry(options.retry, options.new_name)
-        sys.stdout.write(f"back in the inbox: {target}\n")
+        sys.stdout.write(f"back in the inbox: {escape_label(str(target))}\n")
         return 0
     if options.inbox:
         settings = settings.override(inbox=tuple(options.inbox))
@@ -182,7 +183,7 @@ def demo(options: argparse.Namespace, settings: Settings) -> int:
         )
     box = parse_box(options.box) if options.box else DEFAULT_BOX
     inbox = (options.inbox or settings.inbox[0]).resolve()
-    screen = Console(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
             screen.print("Drawings, to see how things move: what the model says of a drawing means nothing.")
@@ -194,7 +195,7 @@ def demo(options: argparse.Namespace, settings: Settings) -> int:
             task = progress.add_task(f"into {inbox}", total=total)
             for _ in replay(pictures, inbox, box=box, rate_per_s=options.rate, seed=options.seed):
                 progress.advance(task)
-    screen.print(f"{total} pictures are in {inbox}. `almenara console all` shows what becomes of them.")
+    screen.print(f"{total} pictures are in {inbox}. `console all` shows what becomes of them.")
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ingest.names import format_name
-from shared.coordinates import Coordinates
+from shared.coordinates import Coordinates, CoordinatesError
 from shared.errors import ConfigError
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -30,7 +30,7 @@ def parse_box(text: str) -> Box:
         first_lat, first_lon, second_lat, second_lon = (float(part) for part in text.split(","))
         Coordinates(latitude_deg=first_lat, longitude_deg=first_lon)
         Coordinates(latitude_deg=second_lat, longitude_deg=second_lon)
-    except (ValueError, ConfigError) as error:
+    except (ValueError, CoordinatesError) as error:
         raise ConfigError(
             f"--box {text!r} is not LAT,LON,LAT,LON", remedy="such as -33.92,151.13,-33.80,151.28"
         ) from error

@@ -69,7 +69,7 @@ def _guarded(subject: str, work: Callable[[], Iterator[Finding]]) -> Iterator[Fi
 
 def _inbox(inbox: Path) -> Iterator[Finding]:
     place = inbox.resolve()
-    if not place.is_dir():
+    if not place.exists():
         yield Finding(
             "inbox", Health.WARNING, f"{place} is not there yet", "the ingester makes it when it starts"
         )

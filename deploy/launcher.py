@@ -160,13 +160,14 @@ class Launcher:
 
     def _greet(self) -> None:
         inbox = self._settings.inbox[0].resolve()
+        command = _shortest(Path(sys.executable).with_name("almenara"))
         self._screen.print(
             f"[bold]Almenara[/bold] is starting; the model takes a few seconds to load.\n"
             f"  Drop photographs into  {inbox}\n"
             f"  named by their place   cp photo.jpg '{inbox}/33.8568, 151.2153.jpeg'\n"
-            f"  or see a replay        almenara demo\n"
+            f"  or see a replay        {command} demo\n"
             f"  State and logs         {self._settings.state_dir.resolve()}\n"
-            f"  In another terminal    almenara status | console DEPARTMENT | doctor | audit"
+            f"  In another terminal    {command} status   (console DEPARTMENT, doctor, audit)"
         )
 
     def _stop(self, services: list[Service]) -> None:
@@ -217,6 +218,12 @@ class Launcher:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
+
+
+def _shortest(program: Path) -> str:
+    """What to type for a program of ours: from here, if it lies below."""
+    here = Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else str(program)
 
 
 def _how(code: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.checkpoint import Checkpoint
 from shared.errors import PermanentError
+from shared.labels import escape_label
 from shared.preprocessing import decode
 from shared.routing import Routing
 from shared.settings import Settings
@@ -65,8 +66,9 @@ def _batch(
 
 def line(record: dict[str, Any]) -> str:
     """One record for people."""
+    path = escape_label(record["path"])  # a stranger's name, perhaps
     if "error" in record:
-        return f"{record['path']}: {record['error']}"
+        return f"{path}: {record['error']}"
     situation = record["situation"] or "normal"
     to = f" => {', '.join(record['departments'])}" if record["departments"] else ""
-    return f"{record['path']}: {record['verdict']}, {situation} {record['confidence']:.2f}{to}"
+    return f"{path}: {record['verdict']}, {situation} {record['confidence']:.2f}{to}"

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shared.errors import ConfigError
 from shared.settings import Settings
@@ -114,7 +116,10 @@ class PrivateBroker:
 
     def _answers(self) -> bool:
         try:
-            client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2)
+            # redis-py's own retries would spend three seconds on finding that nobody is there.
+            client = redis.Redis(
+                unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)
+            )
             with client:
                 return bool(client.ping())
         except RedisError:

@@ -12,6 +12,7 @@ from rq.serializers import JSONSerializer
 from ingest.rejects import Reject, Rejects
 from shared.broker import Broker, BrokerAwayError, check, is_broker_fault, words
 from shared.keys import COUNTS, INCIDENTS, INGESTER_PREFIX, LEASES, QUEUE
+from shared.labels import escape_label
 from shared.settings import Settings
 from shared.verdict import Verdict
 
@@ -131,6 +132,7 @@ def rejected_lines(listing: Sequence[Reject]) -> list[str]:
     for reject in listing:
         remedy = f" {reject.remedy[0].upper()}{reject.remedy[1:]}." if reject.remedy else ""
         text.append(
-            f"{reject.rejected_at[:19]}Z  {reject.reason}: {reject.detail}.{remedy}\n    {reject.path}"
+            f"{reject.rejected_at[:19]}Z  {reject.reason}: {escape_label(reject.detail)}.{remedy}\n"
+            f"    {escape_label(reject.path)}"
         )
     return text or ["Nothing was rejected."]

@@ -125,7 +125,7 @@ _BARE = re.compile(
     re.VERBOSE,
 )
 _RUN = re.compile(r"([0-9]++(?:\.[0-9]++)*+)(e[-+]?+[0-9]++(?![^\W_]|[.°]))?")
-_LETTER_AFTER = re.compile(r"([NSEWOnsewo])(?![^\W\d_])|[ _]([NSEWOnsewo])(?![^\W_])")
+_LETTER_AFTER = re.compile(r"([NSEWOnsewo])(?![^\W\d_])|[ _]([NSEWOnsewo])(?![^\W_]|')")
 _NUMBER_NEXT = re.compile(r"[ _]?[-+]?[0-9]")
 _DATE_OR_TIME = re.compile(
     r"[0-9]{1,2}\.[0-9]{1,2}\.(?:[0-9]{4}|[0-9]{2})|(?:19|20)[0-9]{2}\.[0-9]{1,2}\.[0-9]{1,2}"
@@ -140,7 +140,7 @@ def find_angles(text: str) -> list[Angle]:
     for index, angle in enumerate(angles):
         previous = angles[index - 1] if index else None
         after = angles[index + 1].start if index + 1 < len(angles) else len(text)
-        if previous and previous.end == angle.start:
+        if previous and previous.end == angle.start and not angle.sign:
             touches_left = previous.touched
         else:
             touches_left = angle.start > 0 and not angle.sign and _in_word(text[angle.start - 1])

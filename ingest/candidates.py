@@ -50,7 +50,8 @@ def find_candidates(text: str) -> list[Candidate]:
         index = angles.index(first)
         if index and _reaches_over(text, angles[index - 1], first):
             raise FileNameError(f"the {angles[index - 1].letter} before the coordinates could belong to them")
-        coordinates, second_read = read_pair(first, second, gap, at_start=first is angles[0])
+        at_start = not text[: first.start].strip(SEPARATORS + OPENING)
+        coordinates, second_read = read_pair(first, second, gap, at_start=at_start)
         found.append(Candidate(coordinates=coordinates, start=first.start, end=second_read.end))
     return found
 
@@ -184,7 +185,7 @@ def _is_place_by_space(first: Angle, second: Angle, *, alone: bool) -> bool:
 
 def _could_be_clock(angle: Angle) -> bool:
     """``10.02`` (a time) or ``24.11`` (a day)."""
-    if angle.letter or angle.decimals != 2 or angle.integer_digits > 2:
+    if angle.letter or angle.sign or angle.decimals != 2 or angle.integer_digits > 2:
         return False
     whole, hundredths = divmod(round(angle.magnitude_deg * 100), 100)
     return whole <= 31 and hundredths < 60
@@ -226,8 +227,11 @@ def _is_linked(text: str, first: Angle, second: Angle) -> bool:
     gap = gap_between(text, first, second)
     if gap is Gap.HYPHEN:  # 10.123-12.456 is a range
         return min(first.decimals, second.decimals) > STRONG_DECIMALS
-    label_letter = second.letter_apart and second.letter_side == "after"
-    return gap is not Gap.OTHER and (first.is_marked == second.is_marked or label_letter)
+    # A lone letter on the outer side may be a word, which reading the pair will settle.
+    lone_before = first.letter_apart and first.letter_side == "before"
+    lone_after = second.letter_apart and second.letter_side == "after"
+    alike = first.is_marked == second.is_marked
+    return gap is not Gap.OTHER and (alike or lone_before or lone_after)
 
 
 def _too_far_north(first: Angle, second: Angle) -> bool:

@@ -193,5 +193,10 @@ def _locked(path: Path) -> int | None:
 def _remove_folders(folder: Path, above: Path) -> None:
     """Remove empty folders from `folder` up to, and without, `above`."""
     while folder != above:
-        folder.rmdir()
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass  # a person was faster
+        except OSError:
+            return  # somebody has put something beside the file; it stays
         folder = folder.parent

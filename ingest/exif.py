@@ -38,7 +38,8 @@ def taken_at(image: Image.Image) -> str | None:
     """Read DateTimeOriginal as the camera wrote it, cleaned as a label: local time, no zone. Never raises."""
     try:
         written = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
-        return clean_label(_text(written)) or None
+        label = clean_label(_text(written))
+        return label if any(character.isdecimal() for character in label) else None  # "    :  :" when unset
     except Exception:  # as above
         return None
 

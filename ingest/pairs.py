@@ -106,7 +106,9 @@ def read_pair(first: Angle, second: Angle, gap: Gap, *, at_start: bool) -> tuple
     if first.axis and first.axis == second.axis:
         raise FileNameError(f"both coordinates are marked as {first.axis}")
     values_deg = [_signed_deg(first), _signed_deg(second)]
-    if first.sign == "-" and first.sign_joined and not first.letter:
+    # In lat-33.8568_lon151.2153 the hyphen is no separator, as the other word has none.
+    worded = first.axis and second.axis and not second.sign_joined
+    if first.sign == "-" and first.sign_joined and not (first.letter or worded):
         raise FileNameError("a hyphen before the latitude could mean minus or belong to the label")
     longitude_first = first.axis == "longitude" or second.axis == "latitude"
     latitude_deg, longitude_deg = reversed(values_deg) if longitude_first else values_deg

@@ -101,8 +101,13 @@ class Rejects:
         name = new_name or file.name
         if "/" in name or name in {"", ".", ".."}:
             raise ConfigError(f"{name!r} is not a file name", remedy="give a name without folders")
-        reject = json.loads(reason_path.read_text(encoding="utf-8"))
-        target = Path(reject["inbox"]) / name
+        try:
+            target = Path(json.loads(reason_path.read_text(encoding="utf-8"))["inbox"]) / name
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ConfigError(
+                f"the reason {reason_path} can't be read, so nobody knows the inbox",
+                remedy="move the file into the right inbox by hand",
+            ) from error
         if os.path.lexists(target):
             raise ConfigError(f"{target} is there already", remedy="give another name with --as")
         try:

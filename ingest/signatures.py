@@ -33,7 +33,7 @@ _SEND = "send JPEG, PNG, WebP, BMP or TIFF"
 # (start, what it is, remedy). Longer starts come before their own beginnings.
 _FOREIGN = (
     (b"%PDF", "a PDF document", _SEND),
-    (b"GIF8", "a GIF, an animation format we don't take", _SEND),
+    (b"GIF8", "a GIF, an animation format", _SEND),
     (b"PK\x03\x04", "a ZIP archive (or an office document)", "unpack it and send the pictures"),
     (b"PK\x05\x06", "an empty ZIP archive", _SEND),
     (b"Rar!", "a RAR archive", "unpack it and send the pictures"),
@@ -49,6 +49,7 @@ _FOREIGN = (
     (b"IIRO", "an Olympus RAW file", "set the camera to JPEG"),
     (b"IIU\0", "a Panasonic RAW file", "set the camera to JPEG"),
     (b"\x89PNG", "a PNG whose line ends were changed on the way", "send it in binary mode (FTP: TYPE I)"),
+    (b"\0\0\x01\0", "an icon", _SEND),
     (b"\x7fELF", "a program", _SEND),
     (b"MZ", "a program", _SEND),
     (b"ID3", "an audio file", _SEND),
@@ -88,7 +89,7 @@ def is_bare_dib(data: bytes) -> bool:
 def foreign_error(data: bytes) -> PictureError:
     """Say what bytes that are no accepted picture look like, and what to send instead."""
     looks_like, remedy = _foreign_kind(data[:512])
-    return PictureError(f"it is {looks_like}, not a picture we take", reason="not_an_image", remedy=remedy)
+    return PictureError(f"no picture we take: it is {looks_like}", reason="not_an_image", remedy=remedy)
 
 
 def _foreign_kind(head: bytes) -> tuple[str, str]:
@@ -106,7 +107,7 @@ def _foreign_kind(head: bytes) -> tuple[str, str]:
         return "XML or an SVG drawing", _SEND
     if not head.strip(b"\0"):
         return "a run of zero bytes: its copy was never finished", "send it again"
-    if b"\0" not in head and _share_of_text(head) > 0.95:
+    if _is_text(head):
         return "text", _SEND
     return "of an unknown kind", _SEND
 
@@ -123,6 +124,8 @@ def _iso_media_kind(brand: bytes) -> tuple[str, str]:
     return "an MP4 video", "send a still picture"
 
 
-def _share_of_text(head: bytes) -> float:
-    printable = sum(1 for byte in head if byte >= 0x80 or 0x20 <= byte < 0x7F or byte in b"\t\r\n")
-    return printable / len(head)
+def _is_text(head: bytes) -> bool:
+    """UTF-8 and nothing but characters that print; the last one may be cut."""
+    text = head.decode(errors="ignore")
+    printable = all(character.isprintable() or character in "\t\r\n" for character in text)
+    return printable and len(text.encode()) > 0.9 * len(head)

@@ -13,14 +13,20 @@ from ingest.signatures import PictureError, PictureFormat, picture_format
 # Cameras write some ten scans and some ten segments. A file with thousands keeps a decoder busy for hours.
 _MAX_JPEG_SCANS = 100
 _MAX_JPEG_SEGMENTS = 1000
+_MAX_JPEG_STRAY_BYTES = 65_536  # Pillow goes through them one by one
 _MAX_PNG_CHUNKS = 100_000
 
 _JPEG_END = b"\xff\xd9"
-# Within a scan, FF 00 is a data byte, FF D0..D7 a restart mark and FF FF padding; any other pair ends it.
-_JPEG_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_JPEG_NO_LENGTH = frozenset({0x00, 0x01, 0xD8, *range(0xD0, 0xD8)})
+_JPEG_SCAN = 0xDA
+# What is followed by a length, or the end. Within a scan FF 00 is a data byte, FF D0..D7 a restart mark and
+# FF FF padding; these are passed over.
+_JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+# A file that begins like a picture, and is shorter than any picture can be, is on its way.
+_SMALLEST_BYTES = 32
+_STARTS = frozenset(
+    {b"\xff\xd8", b"\x89P", b"RI", b"II", b"MM", b"BM", b"\xff", b"\x89", b"R", b"I", b"M", b"B"}
+)
 
 
 def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
@@ -38,7 +44,7 @@ def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
     """
     if size_bytes == 0 or not head.strip(b"\0"):
         return False  # zeros first: space was reserved and nothing written yet
-    if len(head) < 8 and any(start.startswith(head) for start in _STARTS):
+    if size_bytes < _SMALLEST_BYTES and head[:2] in _STARTS:
         return False
     match picture_format(head):
         case "jpeg":
@@ -105,31 +111,24 @@ def corrupt(name: str, fault: str) -> PictureError:
 
 
 def _check_jpeg(data: bytes) -> None:
-    at, scans, segments = 2, 0, 0
-    while True:
-        at = data.find(b"\xff", at)  # bytes between segments are skipped, as decoders do
-        if at < 0 or at + 1 >= len(data):
+    at, scans, in_scan = 2, 0, False
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        marker = _JPEG_MARKER.search(data, at)
+        if marker is None:
             raise truncated("JPEG")
-        marker = data[at + 1]
-        if marker == 0xD9:
+        if not in_scan and marker.start() - at > _MAX_JPEG_STRAY_BYTES:
+            raise corrupt("JPEG", "bytes between its segments belong to none")
+        code = data[marker.start() + 1]
+        if code == _JPEG_END[1]:
             if not scans:
                 raise corrupt("JPEG", "it ends without a picture")
             return
-        if marker == 0xFF or marker in _JPEG_NO_LENGTH:
-            at += 1 if marker == 0xFF else 2
-            continue
-        segments += 1
-        if segments > _MAX_JPEG_SEGMENTS:
-            raise corrupt("JPEG", f"more than {_MAX_JPEG_SEGMENTS} segments")
-        at += 2 + max(2, _big(data[at + 2 : at + 4]))
-        if marker == 0xDA:
-            scans += 1
-            if scans > _MAX_JPEG_SCANS:
-                raise corrupt("JPEG", f"more than {_MAX_JPEG_SCANS} scans")
-            after = _JPEG_AFTER_SCAN.search(data, at)
-            if after is None:
-                raise truncated("JPEG")
-            at = after.start()
+        in_scan = code == _JPEG_SCAN
+        scans += in_scan
+        if scans > _MAX_JPEG_SCANS:
+            raise corrupt("JPEG", f"more than {_MAX_JPEG_SCANS} scans")
+        at = marker.end() + max(2, _big(data[marker.end() : marker.end() + 2]))
+    raise corrupt("JPEG", f"more than {_MAX_JPEG_SEGMENTS} segments")
 
 
 def _check_png(data: bytes) -> None:

@@ -14,10 +14,14 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -38,18 +42,19 @@ T = TypeVar("T")
 
 Broker = redis.Redis
 
-# Replies of a server that is loading its file, failing over, full, or still running somebody's script.
-_PASSING_REPLIES = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY",
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
+# Replies of a server that is failing over (it unblocks a waiting BLMOVE by an error), full, or still running
+# somebody's script. redis-py has classes for some of them and takes their first word off the text; a server
+# that is loading its file is a ConnectionError.
+_PASSING = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ClusterDownError,  # MasterDownError is one
+    TryAgainError,
 )
+_PASSING_REPLIES = ("UNBLOCKED", "BUSY", "MISCONF", "NOREPLICAS")
 
 SOCKET_TIMEOUT_S = 5.0
 MAX_WAIT_S = 2.0
@@ -65,7 +70,7 @@ def is_broker_fault(error: BaseException) -> bool:
     """Whether waiting can cure it: away, loading, read-only, full. A wrong password or command is not."""
     if isinstance(error, AuthenticationError | NoPermissionError):
         return False
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | NoScriptError):
+    if isinstance(error, _PASSING):
         return True
     return isinstance(error, ResponseError) and str(error).startswith(_PASSING_REPLIES)
 
@@ -89,8 +94,10 @@ def connect(settings: Settings) -> Broker:
             client_name="almenara",
         )
     except (ValueError, RedisError) as error:
+        # The error's own text may hold a part of the password.
         raise ConfigError(
-            f"ALMENARA_REDIS_URL is no broker's address: {error}", remedy="use redis://, rediss:// or unix://"
+            "ALMENARA_REDIS_URL is no broker's address",
+            remedy="use redis://, rediss:// or unix://; in a password write / # @ as %2F %23 %40",
         ) from error
     return client
 
@@ -221,7 +228,9 @@ class Script:
     def _pipelined(self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]]) -> list[Any]:
         with broker.pipeline(transaction=False) as pipeline:
             for arguments, more in calls:
-                payload = json.dumps({"rq": RQ_KEY_PREFIX, "queue": QUEUE, **arguments})
+                # Text from file names and EXIF may hold half a character, which Lua's JSON refuses.
+                text = json.dumps({"rq": RQ_KEY_PREFIX, "queue": QUEUE, **arguments}, ensure_ascii=False)
+                payload = text.encode("utf-8", "replace")
                 pipeline.execute_command("EVALSHA", self._sha, 0, payload, *more)  # type: ignore[no-untyped-call]
             return list(pipeline.execute(raise_on_error=False))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.coordinates import Coordinates, CoordinatesError
 from shared.errors import PermanentError
 from shared.incidents import Incident, encoded, iso
 from shared.routing import REVIEW, Routing
@@ -14,6 +15,22 @@ from shared.verdict import Verdict
 SCHEMA_VERSION = 1
 EVENT_TYPE = "almenara.dispatch.v1"
 SOURCE = "/almenara/worker"
+_PROMISED = (
+    "incident_id",
+    "number",
+    "verdict",
+    "situation",
+    "confidence",
+    "scores",
+    "latitude_deg",
+    "longitude_deg",
+    "label",
+    "departments",
+    "received_at",
+    "dispatched_at",
+    "image",
+    "model",
+)
 
 
 class DispatchError(PermanentError):
@@ -66,7 +83,7 @@ class Dispatch:
         """From the entry's field ``event``.
 
         Raises:
-            DispatchError: it is no JSON, no CloudEvent of ours, or of a newer schema.
+            DispatchError: it is no JSON, no CloudEvent of ours, of a newer schema, or can't be shown.
         """
         try:
             record = json.loads(event)
@@ -78,9 +95,30 @@ class Dispatch:
                     f"schema version {data['schema_version']} is not the {SCHEMA_VERSION} known here",
                     remedy="upgrade the console",
                 )
+            _check(data)
             return cls(event_id=record["id"], department=record["department"], data=data)
-        except (ValueError, KeyError, TypeError) as error:
+        except (
+            AttributeError,
+            ValueError,
+            LookupError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            CoordinatesError,
+        ) as error:
             raise DispatchError(f"an entry of the stream is not a dispatch: {error!r}") from error
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    """Raise unless everything is there, and is of the kind that those who show it rely on."""
+    if lacking := [word for word in _PROMISED if word not in data]:
+        raise DispatchError(f"a dispatch lacks {', '.join(lacking)}")
+    Coordinates(latitude_deg=float(data["latitude_deg"]), longitude_deg=float(data["longitude_deg"]))
+    datetime.fromisoformat(data["dispatched_at"])
+    for number in (data["confidence"], *data["scores"].values()):
+        float(number)
+    if not isinstance(data.get("units_of_assistance", []), list):
+        raise TypeError("units of assistance are no list")
 
 
 def entries(

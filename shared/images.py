@@ -186,23 +186,29 @@ class ImageStore:
         self._try_local(lambda: self._put_local(path, data))
 
     def _put_local(self, path: Path, data: bytes) -> None:
-        with self._lock:
-            self._unsynced.add(path.parent)
         try:
-            if path.stat().st_size == len(data):
-                return  # the name is the content's digest; a write cut short never gets the name
+            # The name is the content's digest; a write cut short never gets the name.
+            whole = path.stat().st_size == len(data)
         except FileNotFoundError:
             _make_durably(path.parent)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+            whole = False
+        if not whole:
+            _write_durably(path, data)
+        with self._lock:
+            self._unsynced.add(path.parent)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

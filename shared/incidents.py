@@ -103,6 +103,8 @@ class Photograph:
             RecordError: a field is missing or wrong.
         """
         try:
+            if not all(isinstance(value, str) for value in fields.values()):
+                raise TypeError("a field is no text")  # a sidecar is JSON, and anybody's to write
             return cls(
                 incident_id=fields["id"],
                 image=fields["image"],
@@ -116,7 +118,7 @@ class Photograph:
                 note=fields.get("note", ""),
                 taken_at=fields.get("taken_at", ""),
             )
-        except (KeyError, ValueError, TypeError, PermanentError) as error:
+        except (AttributeError, KeyError, ValueError, TypeError, PermanentError) as error:
             raise RecordError(f"the record of a photograph is damaged: {error!r}") from error
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -33,6 +33,11 @@ _FORMATS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     (b"II*\x00", TiffImageFile),
     (b"MM\x00*", TiffImageFile),
+    (b"II+\x00", TiffImageFile),  # BigTIFF
+    (b"MM\x00+", TiffImageFile),
+    (b"\x28\x00\x00\x00", DibImageFile),  # a BMP without its file header, as clipboards give it
+    (b"\x6c\x00\x00\x00", DibImageFile),
+    (b"\x7c\x00\x00\x00", DibImageFile),
 )
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {

@@ -122,7 +122,7 @@ def _faults(departments: Any, situations: Any) -> Iterable[str]:
             yield f"situation {word!r} goes to nobody"
             continue
         for department in to:
-            if department not in departments:
+            if not isinstance(department, str) or department not in departments:
                 yield f"situation {word!r} goes to {department!r}, which is not in [departments]"
         if len(set(map(str, to))) != len(to):
             yield f"situation {word!r} names a department twice"

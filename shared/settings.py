@@ -35,8 +35,15 @@ def _flag(text: str) -> bool:
     return words[text.lower()]
 
 
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with the home folder of nobody") from error
+
+
 def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part.strip())
+    return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
@@ -81,18 +88,19 @@ class Settings:
         metadata=_setting(_paths, f"folders that photographs land in, separated by {os.pathsep!r}"),
     )
     state_dir: Path = field(
-        default=Path("state"), metadata=_setting(Path, "folder for everything Almenara keeps on this machine")
+        default=Path("state"),
+        metadata=_setting(_path, "folder for everything Almenara keeps on this machine"),
     )
     image_store: str = field(
         default="", metadata=_setting(str, "folder or fsspec URL of the image store; empty: STATE_DIR/images")
     )
     checkpoint: Path = field(
         default=_ROOT / "models" / "street6-resnet34.safetensors",
-        metadata=_setting(Path, "the model file"),
+        metadata=_setting(_path, "the model file"),
     )
     routing: Path = field(
         default=_ROOT / "shared" / "routing.toml",
-        metadata=_setting(Path, "which situation goes to which departments"),
+        metadata=_setting(_path, "which situation goes to which departments"),
     )
     engine: str = field(
         default="auto",
@@ -176,7 +184,7 @@ class Settings:
         if faults:
             raise ConfigError(
                 "settings are wrong: " + "; ".join(faults),
-                remedy="see `almenara doctor --settings` for all of them",
+                remedy="see deploy/.env.example for all of them",
             )
         return settings
 

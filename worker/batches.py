@@ -77,6 +77,10 @@ class Classifier:
             return decode(data, self.checkpoint.preprocessing, max_pixels=self.max_pixels)
         except (PermanentError, TransientError) as error:
             return error
+        # Drivers of image stores raise errors of their own kinds. Let through, one would end every worker
+        # that takes this picture; so it is tried a few times, and then a person looks.
+        except Exception as error:
+            return AlmenaraError(f"the picture can't be had: {error!r}", reason="unforeseen")
 
     def _scores(self, pictures: list[Pixels]) -> list[Outcome]:
         """One forward pass; where it fails, each half by itself, down to the one picture that is at fault."""

@@ -181,7 +181,10 @@ def sweep(broker: Broker, lease_s: float) -> tuple[int, list[Execution]]:
     recovered, killers = _sweep(broker, {"lease_s": lease_s, "stuck_s": STUCK_S, "limit": 200})
     found = []
     for job_id, execution_id, worker in killers:
-        incident = Incident.fetch(broker, job_id.decode())
+        try:
+            incident = Incident.fetch(broker, job_id.decode())
+        except PermanentError:
+            incident = None  # a damaged record must not stop every worker's sweeps
         found.append(Execution(job_id.decode(), execution_id.decode(), worker.decode(), utc_now(), incident))
     return recovered, found
 

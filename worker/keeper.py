@@ -1,5 +1,6 @@
 """The thread that says a worker lives: leases, heartbeats, and an end to a batch that hangs."""
 
+import math
 import os
 import threading
 import time
@@ -35,7 +36,7 @@ class Keeper:
         self._lease_s = lease_s
         self._batch_timeout_s = batch_timeout_s
         self._held: dict[str, Execution] = {}
-        self._held_since_s = 0.0
+        self._hangs_at_s = math.inf
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -54,7 +55,12 @@ class Keeper:
         """These are in memory now."""
         with self._lock:
             self._held = {execution.member: execution for execution in executions}
-            self._held_since_s = time.monotonic()
+            self._hangs_at_s = time.monotonic() + self._batch_timeout_s
+
+    def judged(self) -> None:
+        """The batch is through the model. What is left, publishing, may wait for the broker for hours."""
+        with self._lock:
+            self._hangs_at_s = math.inf
 
     def drop(self, executions: Iterable[Execution]) -> None:
         """These have ended."""
@@ -76,12 +82,12 @@ class Keeper:
         lost = renew(
             self._broker, self._worker, [each.member for each in self.held()], self._lease_s, self._about()
         )
-        if lost:
+        with self._lock:
+            # What ended while we asked is not lost.
+            taken = [member for member in lost if self._held.pop(member, None)]
+        if taken:
             # Taken back while we were silent. The batch goes on: its end is fenced, and clears its pictures.
-            log.warning("jobs were taken back from this worker", jobs=len(lost))
-            with self._lock:
-                for member in lost:
-                    self._held.pop(member, None)
+            log.warning("jobs were taken back from this worker", jobs=len(taken))
 
     def _run(self) -> None:
         wait_s = self._lease_s / 4
@@ -98,7 +104,7 @@ class Keeper:
 
     def _end_if_hung(self) -> None:
         with self._lock:
-            hung = bool(self._held) and time.monotonic() - self._held_since_s > self._batch_timeout_s
+            hung = time.monotonic() > self._hangs_at_s
             jobs = list(self._held)
         if hung:
             # A thread can't be interrupted in a decoder or a driver. Ending the process hands its jobs on.

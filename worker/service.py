@@ -1,7 +1,7 @@
 """The batch worker: RQ's worker with batches, leases, and a broker that may be away."""
 
 import os
-import signal
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +125,9 @@ class BatchWorker(BaseWorker):
                     self._turn(pool)
         except BrokerAwayError:
             log.warning("stopping while the broker is away; what was in hand is taken over in seconds")
+        except SystemExit:
+            log.warning("leaving now")
+            raise
         finally:
             self._leave()
         return bool(self._counts)
@@ -164,6 +167,7 @@ class BatchWorker(BaseWorker):
         began_s = time.monotonic()
         ours = [execution for execution in batch if execution.refusal is None]
         outcomes = self._classifier.classify(ours, pool) if ours else []
+        self.keeper.judged()
         classified_ms = monotonic_ms(began_s)
         terms = Terms(self._routing, self._keep_s, (time.monotonic() - began_s) / len(batch))
         pairs: list[tuple[Execution, Outcome]] = list(zip(ours, outcomes, strict=True))
@@ -176,9 +180,13 @@ class BatchWorker(BaseWorker):
             )
             self._ended([execution for execution, _ in decided], endings)
         transient = [(execution, each) for execution, each in pairs if isinstance(each, TransientError)]
+        if len(transient) < len(ours):
+            # The store serves others, so the fault is these pictures', and they have only so many tries.
+            transient = []
         self._wait_for_store(transient)
+        waited_for = {execution.member for execution, _ in transient}
         for execution, error in pairs:
-            if isinstance(error, AlmenaraError) and not isinstance(error, TransientError):
+            if isinstance(error, AlmenaraError) and execution.member not in waited_for:
                 self._end_without_verdict(execution, error, terms)
         log.info(
             "batch done",
@@ -292,15 +300,15 @@ class BatchWorker(BaseWorker):
         self._stop_requested = True
 
     def handle_warm_shutdown_request(self) -> None:
-        """Say so, in our log."""
-        log.info("stopping after this batch; a second signal gives its jobs back to the queue")
+        """Say so, from a thread: a signal may come while this thread holds the lock of the log."""
+        line = "stopping after this batch; a second signal gives its jobs back to the queue"
+        threading.Thread(target=log.info, args=(line,)).start()
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """A second signal, if it is not the first one delivered twice: leave at once, giving jobs back."""
         assert self._shutdown_requested_date is not None
         if (rq_now() - self._shutdown_requested_date).total_seconds() < 1:
             return
-        log.warning("leaving now", signal=signal.Signals(signum).name)
         raise SystemExit(1)
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:

@@ -5,7 +5,8 @@ local known = redis.call('EXISTS', incident_key(a.id)) == 1
 local settled = false
 if known then
   if not is_current(a.id, a.execution) then return superseded(a.id, a.execution) end
-  settled = redis.call('HGET', incident_key(a.id), 'state') == 'decided'
+  -- Decided, or damaged: then it has no verdict, and `almenara audit` shows it.
+  settled = moves[redis.call('HGET', incident_key(a.id), 'state')] == nil
   if not settled then decide(a.id) end
 elseif redis.call('ZSCORE', 'almenara:lease', member(a.id, a.execution)) == false then
   return superseded(a.id, a.execution)

@@ -39,11 +39,15 @@ local moves = {
   in_flight = { queued = true, decided = true },
 }
 
-local function move(id, to)
+local function check_move(id, to)
   local from = redis.call('HGET', incident_key(id), 'state')
   if not (from and moves[from] and moves[from][to]) then
     error('incident ' .. id .. ' may not move from ' .. tostring(from) .. ' to ' .. to)
   end
+end
+
+local function move(id, to)
+  check_move(id, to)
   redis.call('HSET', incident_key(id), 'state', to)
 end
 
@@ -60,7 +64,9 @@ local function close_execution(id, execution, worker)
   redis.call('DEL', rq .. ':execution:' .. key)
   redis.call('ZREM', rq .. ':executions:' .. id, execution)
   redis.call('SREM', rq .. ':worker:' .. worker .. ':executions', key)
-  redis.call('HDEL', incident_key(id), 'execution')
+  if redis.call('HGET', incident_key(id), 'execution') == execution then
+    redis.call('HDEL', incident_key(id), 'execution')
+  end
 end
 
 local function back_to_queue(id)
@@ -78,9 +84,14 @@ local function absolve(id, execution)
   redis.call('HDEL', key, 'crashed_execution', 'crashed_alone')
 end
 
+-- Which step of which execution decided: a sweeper fails what a worker that only sleeps may still finish.
+local function decider(execution)
+  return a.exc_info and execution .. ':failed' or execution
+end
+
 local function superseded(id, execution)
   -- The caller repeats a step whose reply was lost on the way.
-  if redis.call('HGET', incident_key(id), 'decided_execution') == execution then return 'published' end
+  if redis.call('HGET', incident_key(id), 'decided_execution') == decider(execution) then return 'published' end
   count('superseded')
   absolve(id, execution)
   return 'superseded'
@@ -92,11 +103,18 @@ end
 
 -- The verdict and its dispatches, in the same step as the end of the job.
 local function decide(id)
+  check_move(id, 'decided')
+  -- A script that fails keeps what it wrote, so what could fail is asked first, and the streams are written
+  -- before the incident counts as decided.
+  for _, entry in ipairs(a.entries) do
+    local kind = redis.call('TYPE', 'dispatch:' .. entry[1]).ok
+    if kind ~= 'none' and kind ~= 'stream' then error('dispatch:' .. entry[1] .. ' holds a ' .. kind) end
+  end
+  for _, entry in ipairs(a.entries) do redis.call('XADD', 'dispatch:' .. entry[1], '*', 'event', entry[2]) end
   move(id, 'decided')
   set_fields(incident_key(id), a.incident)
-  redis.call('HSET', incident_key(id), 'decided_execution', a.execution)
+  redis.call('HSET', incident_key(id), 'decided_execution', decider(a.execution))
   redis.call('EXPIRE', incident_key(id), a.keep_s)
-  for _, entry in ipairs(a.entries) do redis.call('XADD', 'dispatch:' .. entry[1], '*', 'event', entry[2]) end
   count(a.incident.verdict)
   count('entries', #a.entries)
 end

@@ -16,7 +16,9 @@ for _, key in ipairs(a.members) do
     local id, execution = string.sub(key, 1, colon - 1), string.sub(key, colon + 1)
     redis.call('ZADD', rq .. ':executions:' .. id, 'XX', a.now_s + a.ttl_s + 60, execution)
     redis.call('EXPIRE', rq .. ':executions:' .. id, a.ttl_s + 60)
-    redis.call('HSET', job_key(id), 'last_heartbeat', a.now)
+    if redis.call('EXISTS', job_key(id)) == 1 then -- else deleted by hand: leave no ghost of it
+      redis.call('HSET', job_key(id), 'last_heartbeat', a.now)
+    end
   end
 end
 local worker = rq .. ':worker:' .. a.worker

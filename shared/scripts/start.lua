@@ -21,8 +21,9 @@ local function start(id, execution)
   redis.call('PERSIST', job_key(id))
   local incident = incident_key(id)
   if redis.call('EXISTS', incident) == 1 then
-    -- A job put back by hand after its incident was decided runs to its end, but decides nothing.
-    if redis.call('HGET', incident, 'state') ~= 'decided' then move(id, 'in_flight') end
+    -- A job put back by hand after its incident was decided runs to its end, but decides nothing. A damaged
+    -- state is the worker's to refuse: an error here would stop every worker at this job.
+    if redis.call('HGET', incident, 'state') == 'queued' then move(id, 'in_flight') end
     redis.call('HSET', incident, 'execution', execution, 'worker', a.worker, 'alone', '0')
   end
   started[#started + 1] = { id, execution, redis.call('HGETALL', job_key(id)), redis.call('HGETALL', incident) }

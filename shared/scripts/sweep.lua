@@ -7,17 +7,19 @@ local now, recovered, killers = now_ms(), 0, {}
 local lease_ms = a.lease_s * 1000
 
 -- After a gap in sweeping (the broker was away) live workers could not renew: let them first.
+-- Not twice in a row: the gap may be the long batches of the only worker there is.
 local last = tonumber(redis.call('HGET', 'almenara:swept', 'last') or 0)
-if last > 0 and now - last > lease_ms * 1.5 then
-  redis.call('HSET', 'almenara:swept', 'grace', now + lease_ms / 2)
+local grace = tonumber(redis.call('HGET', 'almenara:swept', 'grace') or 0)
+if last > 0 and now - last > lease_ms * 1.5 and grace < last then
+  grace = now + lease_ms / 2
+  redis.call('HSET', 'almenara:swept', 'grace', grace)
 end
 redis.call('HSET', 'almenara:swept', 'last', now)
-local grace = tonumber(redis.call('HGET', 'almenara:swept', 'grace') or 0)
 
 local function take_back(key)
   local colon = string.find(key, ':', 1, true)
   local id, execution = string.sub(key, 1, colon - 1), string.sub(key, colon + 1)
-  local incident = incident_key(id)
+  local incident, undecided = incident_key(id), false
   local worker = redis.call('HGET', rq .. ':execution:' .. key, 'worker_name')
     or redis.call('HGET', incident, 'worker') or ''
   if redis.call('HGET', incident, 'execution') == execution then
@@ -29,11 +31,16 @@ local function take_back(key)
       killers[#killers + 1] = { id, execution, worker }
       return
     end
-    if redis.call('HGET', incident, 'state') == 'in_flight' then move(id, 'queued') end
+    undecided = redis.call('HGET', incident, 'state') == 'in_flight'
+    if undecided then move(id, 'queued') end
   end
   close_execution(id, execution, worker)
   local status = redis.call('HGET', job_key(id), 'status')
-  if status == 'started' or status == 'queued' then -- queued: RQ's own cleaning came first; twice is harmless
+  -- RQ's own cleaning may have come first. It queued the job: twice is harmless. It had no retry left: nobody
+  -- has looked at the picture yet.
+  local given_up = status == 'failed' and undecided
+  if given_up then redis.call('ZREM', rq .. ':failed:' .. a.queue, id) end
+  if status == 'started' or status == 'queued' or given_up then
     back_to_queue(id)
     recovered = recovered + 1
   end

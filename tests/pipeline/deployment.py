@@ -36,11 +36,12 @@ class Deployment:
         )
         self.log = (self.folder / "services.log").open("ab")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.extra_environ: dict[str, str] = {}
 
     def environ(self) -> dict[str, str]:
         """The environment of every service."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("ALMENARA_")}
-        return {**outside, **self.settings.to_env(), "ALMENARA_LOG_FORMAT": "json"}
+        return {**outside, **self.settings.to_env(), "ALMENARA_LOG_FORMAT": "json", **self.extra_environ}
 
     def start_broker(self) -> None:
         """Start the private broker, or start it again on the same files."""

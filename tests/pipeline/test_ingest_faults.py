@@ -1,5 +1,6 @@
 """Files in, under faults: every photograph becomes exactly one incident."""
 
+import io
 import signal
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import sys
 import pytest
 from conftest import picture_bytes, wait_until
 from deployment import Deployment, photograph_name
+from PIL import Image
 
 from ingest.claims import claimed_files
+from ingest.rejects import Rejects
 from shared.incidents import all_ids
 
 pytestmark = pytest.mark.fault
@@ -21,6 +24,19 @@ with open(sys.argv[1], "wb", buffering=0) as file:
     for begin in range(0, len(data), 400):
         file.write(data[begin:begin + 400])
         time.sleep(0.15)
+"""
+
+# Makes Pillow die at one picture as a decoder with a fault in its C code does: by a signal, in the process.
+KILLER_COMMENT = b"kills the decoder"
+DEADLY_PILLOW = f"""
+import os
+from PIL.JpegImagePlugin import JpegImageFile
+load = JpegImageFile.load
+def deadly(self):
+    if self.info.get("comment") == {KILLER_COMMENT!r}:
+        os.kill(os.getpid(), 9)
+    return load(self)
+JpegImageFile.load = deadly
 """
 
 
@@ -125,6 +141,25 @@ def test_a_resend_is_counted_and_makes_no_second_incident(deployment: Deployment
             what=f"seen {times} times",
         )
     assert client.llen("rq:queue:classify") == 1
+
+
+def test_a_picture_that_kills_the_decoder_is_set_aside(deployment: Deployment) -> None:
+    """The ingester dies of it once; the next checks it in a process apart, and takes in the others."""
+    (deployment.folder / "sitecustomize.py").write_text(DEADLY_PILLOW)
+    deployment.extra_environ["PYTHONPATH"] = str(deployment.folder)
+    for seed in range(10):
+        deployment.drop(seed)
+    killer = io.BytesIO()
+    with Image.open(io.BytesIO(picture_bytes(10))) as picture:
+        picture.save(killer, "JPEG", comment=KILLER_COMMENT)
+    name = deployment.drop(10, data=killer.getvalue())
+    assert deployment.start("ingest-1", "ingest").wait(timeout=60) == -signal.SIGKILL
+    deployment.start("ingest-2", "ingest")
+    deployment.wait_admitted(10, within_s=30)
+    rejects = Rejects(deployment.settings.rejected_dir)
+    wait_until(lambda: rejects.count() == 1, within_s=30, what="the killer is set aside")
+    assert [(reject.name, reject.reason) for reject in rejects.listing()] == [(name, "kills_decoder")]
+    assert len(deployment.incidents()) == 10
 
 
 def _claimed(deployment: Deployment) -> int:

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
 
 def test_real_photographs_reach_the_right_departments(deployment: Deployment) -> None:
-    """Sixty photographs that the model never saw: most dispatches of known situations go to their departments."""
+    """Of sixty photographs that the model never saw, most dispatches go where they should."""
     folder = photographs_folder()
     chosen = [
         path
@@ -49,7 +49,7 @@ def test_workers_killed_in_mid_batch_cost_no_incident(deployment: Deployment) ->
 
 
 def test_a_broker_killed_under_load_loses_nothing(deployment: Deployment) -> None:
-    """The broker is killed and restarted on its files three times while photographs flow; no service ends."""
+    """The broker is killed three times while photographs flow and restarted on its files; no service ends."""
     services = [deployment.start("ingest", "ingest"), deployment.start("worker", "worker")]
     for turn in range(3):
         for seed in range(turn * 20, turn * 20 + 20):
@@ -80,7 +80,7 @@ def test_a_broker_that_hangs_is_waited_for(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_faults_in_random_order_cost_nothing(deployment: Deployment, seed: int) -> None:
-    """Kills, stops and restarts of every service in a seeded order while photographs land: the books balance."""
+    """Kills, stops and restarts in a seeded order while photographs land: the books balance."""
     chance = random.Random(seed)
     commands = {"ingest-1": "ingest", "ingest-2": "ingest", "worker-1": "worker", "worker-2": "worker"}
     for name, command in commands.items():

@@ -79,7 +79,7 @@ def drop_three_ways(folder: Path, inbox: Path, seeds: range) -> None:
 
 
 def test_up_shows_each_photograph_once_and_stops_cleanly(up: Up) -> None:
-    """Photographs that come by cp, mv and a slow writer are decided; Ctrl-C ends every process, exit code 0."""
+    """Photographs that come by cp, mv and a slow writer are decided; Ctrl-C ends every process with 0."""
     drop_three_ways(up.scratch.folder, up.scratch.inbox, range(12))
     up.scratch.wait_decided(12, within_s=60)
     up.scratch.assert_books_balance(12)
