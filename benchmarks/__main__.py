@@ -35,7 +35,7 @@ def main() -> int:
         with broker() as settings:
             rows += SUITES[name](settings, options.repeats)
     print(
-        f"Python {platform.python_version()}, {_processor()}; {options.repeats} repeats: median (min to max)\n"
+        f"Python {platform.python_version()}, {_processor()}; {options.repeats} repeats, median (min, max)\n"
     )
     print("| what | contender | figure | unit | ratio |\n|---|---|---:|---|---:|")
     for row in rows:

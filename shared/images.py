@@ -109,7 +109,8 @@ class ImageStore:
             else:
                 data = self._fs.cat_file(f"{self._root}/{place}")
         except (FileNotFoundError, NotADirectoryError) as error:
-            if self._local is not None and not self._local.is_dir():
+            # Not just the root: a mount point is there, and empty, while nothing is mounted on it.
+            if self._local is not None and not (self._local / PICTURES).is_dir():
                 raise _away(self.url, error) from error
             raise ImageMissingError(f"the image store {self.url} has no {place}") from error
         except OSError as error:

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +20,12 @@ from PIL import Image
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect
 from shared.coordinates import Coordinates
+from shared.dispatches import Decision, entries
 from shared.images import ImageStore
 from shared.incidents import Incident, Photograph, incident_id, iso, utc_now
+from shared.routing import Routing
 from shared.settings import Settings
+from shared.verdict import Verdict
 
 if TYPE_CHECKING:
     from deployment import Deployment
@@ -115,6 +119,23 @@ def make_incident(seed: int, *, number: str = "0001", **changes: Any) -> Inciden
     photograph = make_photograph(seed, **changes)
     more = {"number": number, "state": "in_flight", "seen_count": "1", "last_seen_at": photograph.received_at}
     return Incident.from_fields(photograph.to_fields() | more)
+
+
+def make_entries(
+    seed: int,
+    *,
+    number: str = "0001",
+    situation: str | None = "protest",
+    verdict: Verdict = Verdict.DISPATCHED,
+    decision: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
+) -> list[tuple[str, str]]:
+    """What a worker sends about the photograph with this seed: (department, CloudEvents JSON) each."""
+    scores = {"protest": 0.62, "fire": 0.2, "normal": 0.18}
+    fields = {"confidence": 0.62, "scores": scores, "model": "test@0 torch-cpu", **decision}
+    decided = Decision(verdict=verdict, situation=situation, **fields)
+    routing = Routing.load(Settings().routing)
+    return entries(make_incident(seed, number=number, **changes), decided, routing, utc_now())
 
 
 def photographs_folder() -> Path:

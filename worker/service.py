@@ -156,8 +156,9 @@ class BatchWorker(BaseWorker):
             popped: Any = self.connection.blmove(
                 self._queue.key, self._queue.intermediate_queue_key, POP_TIMEOUT_S, "LEFT", "RIGHT"
             )
-            if popped is None or self._stop_requested:
+            if popped is None:
                 return []
+            # Told to stop meanwhile or not: left where it is, it would wait for some other worker's sweeps.
             batch = start(self.connection, self.name, ids, lease_s, first=popped.decode())
         if batch:
             self._state = WorkerStatus.BUSY

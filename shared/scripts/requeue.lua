@@ -18,6 +18,7 @@ redis.call('ZREM', rq .. ':failed:' .. a.queue, a.id)
 redis.call('DEL', job_key(a.id))
 redis.call('HSET', job_key(a.id), unpack(ARGV, 2))
 redis.call('SADD', rq .. ':queues', queue)
+redis.call('LREM', queue, 0, a.id) -- of a job that was deleted while it waited
 redis.call('LPUSH', queue, a.id)
 count('requeued')
 return 'stranded'

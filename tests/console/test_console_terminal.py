@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from conftest import make_entries
 
+import console.stream
 from console.terminal import Form, show
 from shared.broker import Broker
 from shared.errors import ConfigError
@@ -34,6 +35,12 @@ def sent(broker: Broker) -> list[str]:
             broker.xadd(dispatch_key(department), {"event": event})
     entries: Any = broker.xrange("dispatch:transit-police")
     return [entry_id.decode() for entry_id, _ in entries]
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read of a quiet stream waits a twentieth of a second, not a whole one."""
+    monkeypatch.setattr(console.stream, "BLOCK_MS", 50)
 
 
 def shown(

@@ -35,6 +35,12 @@ def ids(entries: list[Entry]) -> list[str]:
     return [entry.entry_id for entry in entries]
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read of a quiet stream waits a twentieth of a second, not a whole one."""
+    monkeypatch.setattr(console.stream, "BLOCK_MS", 50)
+
+
 class Following:
     """A reader that follows in a thread, and what it has read so far."""
 
@@ -166,9 +172,8 @@ def test_a_page_of_broken_entries_is_not_the_end(broker: Broker) -> None:
     assert ids(list(Reader(broker, ["ambulance"]).backlog())) == good
 
 
-def test_following_ends_when_told(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_ends_when_told(broker: Broker) -> None:
     """`stop` is looked at between reads, so a quiet stream does not hold up the end."""
-    monkeypatch.setattr(console.stream, "BLOCK_MS", 10)
     answers = iter([False, False, True])
     assert list(Reader(broker, ["ambulance"]).follow(lambda: next(answers))) == []
 

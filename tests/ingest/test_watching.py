@@ -217,8 +217,9 @@ def test_dropped_events_are_noticed(inbox: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", WATCHER, str(inbox)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    process.send_signal(signal.SIGSTOP)  # it reads nothing while we write
-    for number in range(int(MAX_QUEUED.read_text()) + 100):
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)  # from here on it reads nothing
+    for number in range(int(MAX_QUEUED.read_text()) + 2000):
         os.close(os.open(inbox / f"{number % 2}.jpeg", os.O_WRONLY | os.O_CREAT))
     process.send_signal(signal.SIGCONT)
     assert process.communicate(timeout=30)[0] == b"overflow\n"

@@ -1,0 +1,170 @@
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deploy.doctor import Finding, Health, examine
+from deploy.private_broker import PrivateBroker
+from shared.broker import Broker, connect
+from shared.settings import Settings
+
+SUBJECTS = ["inbox", "state folder", "image store", "broker", "model", "engine", "file notifications"]
+WITHOUT_FIRE = """
+[departments]
+ambulance = "Ambulance"
+[situations.accident]
+name = "Accident"
+to = ["ambulance"]
+"""
+
+
+@pytest.fixture
+def healthy(settings: Settings) -> Settings:
+    """Settings with which everything is as it should be."""
+    settings.inbox[0].mkdir()
+    return settings
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Everything that the doctor says."""
+    with connect(settings) as client:
+        return list(examine(settings, client))
+
+
+def about(subject: str, found: list[Finding]) -> Finding:
+    """The first finding about a subject."""
+    return next(finding for finding in found if finding.subject == subject)
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_sound_installation_is_healthy(healthy: Settings) -> None:
+    """With broker, model and folders in place every check is well, in the order of the work."""
+    found = findings(healthy)
+    assert [finding.subject for finding in found] == SUBJECTS
+    assert [finding for finding in found if finding.health is not Health.OK] == []
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_examination_leaves_nothing_behind(healthy: Settings) -> None:
+    """Whatever was written to see whether it can be is gone again."""
+    findings(healthy)
+    assert [path for path in healthy.state_dir.rglob("*") if path.is_file()] == []
+    assert list(healthy.inbox[0].iterdir()) == []
+
+
+@pytest.mark.usefixtures("broker")
+def test_every_inbox_is_examined(healthy: Settings, tmp_path: Path) -> None:
+    """Of several inboxes each has its finding."""
+    found = findings(healthy.override(inbox=(healthy.inbox[0], tmp_path / "other")))
+    assert [finding.health for finding in found if finding.subject == "inbox"] == [Health.OK, Health.WARNING]
+
+
+FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "an inbox that is a file": ("inbox", {"inbox": (Path("file"),)}, "may use it"),
+    "a state folder that is a file": ("state folder", {"state_dir": Path("file")}, "may use it"),
+    "a store that can't be made": ("image store", {"image_store": "file/images"}, "writable"),
+    "a store of an unknown kind": ("image store", {"image_store": "pigeon://loft"}, "ALMENARA_IMAGE_STORE"),
+    "a broker that is away": ("broker", {"redis_url": "redis://127.0.0.1:1/0"}, "check that it runs"),
+    "no private broker": ("broker", {"redis_url": "", "state_dir": Path("other")}, "almenara up"),
+    "a model that is missing": ("model", {"checkpoint": Path("none")}, "ALMENARA_CHECKPOINT"),
+    "a model that is none": ("model", {"checkpoint": Path("file")}, "almenara train"),
+    "a routing file that is missing": ("model", {"routing": Path("none")}, "ALMENARA_ROUTING"),
+    "a class that goes nowhere": ("model", {"routing": Path("routing.toml")}, "[situations."),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("broker")
+def test_a_failed_check_names_the_remedy(
+    fault: str, healthy: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong is found under its subject with what to do, and every other check is made too."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"no model")
+    Path("routing.toml").write_text(WITHOUT_FIRE)
+    subject, changes, remedy = FAULTS[fault]
+    found = findings(healthy.override(**changes))
+    finding = about(subject, found)
+    assert finding.health is Health.FAILED
+    assert remedy in finding.remedy
+    assert finding.detail
+    assert {each.subject for each in found} == set(SUBJECTS)
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_is_found(healthy: Settings) -> None:
+    """A set engine that this machine can't run is a failure before any worker is started."""
+    finding = about("engine", findings(healthy.override(engine="torch-cuda")))
+    assert finding.health is Health.FAILED
+    assert "ALMENARA_ENGINE=auto" in finding.remedy
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_inbox_not_made_yet_is_no_failure(settings: Settings) -> None:
+    """The ingester makes it, and this is said."""
+    finding = about("inbox", findings(settings))
+    assert (finding.health, finding.remedy) == (Health.WARNING, "the ingester makes it when it starts")
+
+
+@pytest.fixture
+def elsewhere(healthy: Settings) -> Iterator[tuple[Settings, Broker]]:
+    """Settings with a broker that somebody else runs, and a client to change what it is."""
+    folder = Path(tempfile.mkdtemp(prefix="almenara-test-"))
+    private = PrivateBroker(Settings(state_dir=folder))
+    private.prepare()
+    process = subprocess.Popen(private.command())
+    private.wait_until_ready(process)
+    settings = healthy.override(redis_url=private.url)
+    with connect(settings) as client:
+        yield settings, client
+    process.kill()
+    process.wait(timeout=10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "health", "said"),
+    [
+        ({"appendonly": "no"}, Health.WARNING, "set appendonly yes"),
+        ({"appendfsync": "everysec"}, Health.WARNING, "set appendfsync always"),
+        ({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}, Health.FAILED, "noeviction"),
+    ],
+)
+def test_what_a_broker_can_lose_is_said(
+    elsewhere: tuple[Settings, Broker], config: dict[str, str], health: Health, said: str
+) -> None:
+    """A broker set up to forget is found, with the setting that puts it right."""
+    settings, client = elsewhere
+    for name, value in config.items():
+        client.config_set(name, value)
+    (finding,) = (
+        each for each in findings(settings) if each.subject == "broker" and each.health is not Health.OK
+    )
+    assert finding.health is health
+    assert said in finding.remedy
+
+
+def test_a_broker_that_tells_little_is_a_warning(elsewhere: tuple[Settings, Broker]) -> None:
+    """Where a hosted broker hides its settings the doctor says whom to ask."""
+    settings, client = elsewhere
+    client.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
+    guest = settings.redis_url.replace("unix://", "unix://guest:any@")
+    found = [each for each in findings(settings.override(redis_url=guest)) if each.subject == "broker"]
+    assert [each.health for each in found] == [Health.OK, Health.WARNING]
+    assert "ask whoever runs it" in found[1].remedy
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.skipif(os.geteuid() == 0 or sys.platform == "win32", reason="root may write everywhere")
+def test_an_inbox_that_may_not_be_written_fails(healthy: Settings) -> None:
+    """Files are claimed by a rename inside the inbox, which takes the right to write there."""
+    healthy.inbox[0].chmod(0o500)
+    assert about("inbox", findings(healthy)).health is Health.FAILED

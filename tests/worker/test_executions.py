@@ -1,0 +1,437 @@
+"""Starting, finishing and failing: every branch of their scripts, against a real broker."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+from rq.job import Job
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from worker_parts import (
+    LEASE_S,
+    admit_names,
+    clock_ms,
+    counts,
+    decision,
+    everything,
+    expire,
+    ids,
+    in_flight,
+    job,
+    record,
+    take,
+    terms,
+    told,
+    waiting,
+)
+
+from shared.broker import Broker
+from shared.dispatches import Dispatch
+from shared.keys import LEASES, incident_key
+from shared.verdict import Verdict
+from worker.executions import Ending, fail, finish, new_ids, release, renew, start, sweep
+
+# start
+
+
+def test_start_takes_from_the_front_of_the_queue_in_order(broker: Broker) -> None:
+    """A batch has the oldest jobs, oldest first, and no more than there are ids."""
+    admitted = admit_names(broker, 5)
+    assert ids(take(broker, 3)) == admitted[:3]
+    assert waiting(broker) == admitted[3:]
+
+
+def test_a_started_job_is_in_flight_everywhere(broker: Broker) -> None:
+    """Incident, RQ job, lease and RQ's registry agree that the execution runs."""
+    (execution,) = take(broker, 1) if admit_names(broker, 1) else []
+    fields = record(broker, execution.job_id)
+    assert (fields["state"], fields["execution"]) == ("in_flight", execution.execution_id)
+    assert job(broker, execution.job_id).get_status() == "started"
+    assert broker.zrange(LEASES, 0, -1) == [execution.member.encode()]
+    assert in_flight(broker) == 1
+    assert execution.incident is not None and execution.refusal is None
+
+
+def test_a_lease_lasts_as_long_as_asked_by_the_brokers_clock(broker: Broker) -> None:
+    """The lease ends `lease_s` from now, whatever the worker's own clock says."""
+    admit_names(broker, 1)
+    before_ms = clock_ms(broker)
+    (execution,) = take(broker, 1)
+    ends_ms = broker.zscore(LEASES, execution.member)
+    assert ends_ms is not None
+    assert before_ms - 1 <= ends_ms - LEASE_S * 1000 <= clock_ms(broker)
+
+
+def test_an_empty_queue_starts_nothing(broker: Broker) -> None:
+    """No job, no execution, no key left behind."""
+    assert take(broker, 3) == []
+    assert everything(broker) == {}
+
+
+def test_a_suspect_runs_alone(broker: Broker) -> None:
+    """A picture that was in a crashed batch ends the batch before it, and has the next for itself."""
+    admitted = admit_names(broker, 3)
+    broker.hset(incident_key(admitted[1]), "crashes", 1)
+    batches = [take(broker, 3), take(broker, 3), take(broker, 3)]
+    assert [ids(batch) for batch in batches] == [[each] for each in admitted]
+
+
+def test_being_alone_is_recorded(broker: Broker) -> None:
+    """Only a picture that had a worker for itself is marked, so that only it is blamed for a crash."""
+    admitted = admit_names(broker, 3)
+    take(broker, 2), take(broker, 2)
+    assert [record(broker, each)["alone"] for each in admitted] == ["0", "0", "1"]
+
+
+def test_a_popped_job_comes_first(broker: Broker) -> None:
+    """The job that a worker waited for heads its batch, and leaves the intermediate queue."""
+    admitted = admit_names(broker, 3)
+    broker.lmove("rq:queue:classify", "rq:queue:classify:intermediate", "LEFT", "RIGHT")
+    assert ids(take(broker, 2, first=admitted[0])) == admitted[:2]
+    assert broker.llen("rq:queue:classify:intermediate") == 0
+
+
+def test_a_popped_job_that_a_sweep_took_back_is_not_started_twice(broker: Broker) -> None:
+    """A worker that was slow between popping and starting leaves the job to whoever has it now."""
+    (admitted,) = admit_names(broker, 1)
+    assert ids(take(broker, 2, worker="w2")) == [admitted]
+    assert take(broker, 2, worker="w1", first=admitted) == []
+    assert counts(broker) == {"admitted": 1}
+
+
+def test_a_vanished_job_is_counted_and_passed_over(broker: Broker) -> None:
+    """A job deleted by hand while it waited does not stop those behind it."""
+    admitted = admit_names(broker, 2)
+    broker.delete(f"rq:job:{admitted[0]}")
+    assert ids(take(broker, 2)) == admitted[1:]
+    assert counts(broker)["vanished"] == 1
+
+
+def test_a_repeated_start_gives_the_same_executions(broker: Broker) -> None:
+    """A worker that lost the reply asks again and gets its batch; nothing more is started."""
+    admitted = admit_names(broker, 4)
+    asked = new_ids(2)
+    first = start(broker, "w1", asked, LEASE_S)
+    again = start(broker, "w1", asked, LEASE_S)
+    assert sorted(each.member for each in first) == sorted(each.member for each in again)
+    assert waiting(broker) == admitted[2:]
+    assert in_flight(broker) == 2
+
+
+def test_a_repeated_start_does_not_fill_up_its_batch(broker: Broker) -> None:
+    """What came into the queue between the two calls waits for the next batch."""
+    asked = new_ids(3)
+    admitted = admit_names(broker, 1)
+    start(broker, "w1", asked, LEASE_S)
+    admitted += admit_names(broker, 2, begin=1)
+    assert ids(start(broker, "w1", asked, LEASE_S)) == admitted[:1]
+    assert waiting(broker) == admitted[1:]
+
+
+def test_a_job_in_flight_does_not_expire(broker: Broker) -> None:
+    """A job that was to be forgotten, and is put back by hand, lives as long as it runs."""
+    (admitted,) = admit_names(broker, 1)
+    broker.expire(f"rq:job:{admitted}", 100)
+    take(broker, 1)
+    assert broker.ttl(f"rq:job:{admitted}") == -1
+
+
+def test_a_second_place_of_an_ended_job_is_dropped(broker: Broker) -> None:
+    """An id left in the queue after its job ended starts nothing."""
+    admitted = admit_names(broker, 1)
+    finish(broker, [(take(broker, 1)[0], decision())], terms())
+    broker.rpush("rq:queue:classify", *admitted)
+    assert take(broker, 1) == []
+    assert counts(broker)["double_popped"] == 1
+
+
+def test_a_second_place_of_a_running_job_is_dropped(broker: Broker) -> None:
+    """An id that stands in the queue twice runs once."""
+    admitted = admit_names(broker, 1)
+    broker.rpush("rq:queue:classify", *admitted)
+    assert ids(take(broker, 2)) == admitted
+    assert take(broker, 2, worker="w2") == []
+    assert counts(broker)["double_popped"] == 1
+
+
+def test_an_incident_left_in_flight_without_an_execution_is_started(broker: Broker) -> None:
+    """A record that a hand or a restored file left behind heals, instead of stopping every worker."""
+    admitted = admit_names(broker, 1)
+    broker.hset(incident_key(admitted[0]), "state", "in_flight")
+    (execution,) = take(broker, 1)
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+
+
+@pytest.mark.parametrize("field", ["state", "seen_count", "latitude_deg"])
+def test_a_damaged_record_is_refused_and_fails(broker: Broker, field: str) -> None:
+    """A job whose incident can't be read ends as failed, and holds up nobody."""
+    admitted = admit_names(broker, 2)
+    broker.hset(incident_key(admitted[0]), field, "nonsense")
+    damaged, whole = take(broker, 2)
+    assert damaged.refusal is not None and damaged.refusal.reason == "bad_record"
+    assert whole.refusal is None
+    fail(broker, damaged, decision(Verdict.UNSURE, None), terms())
+    assert job(broker, admitted[0]).get_status() == "failed"
+    assert broker.zrange(LEASES, 0, -1) == [whole.member.encode()]
+
+
+@pytest.mark.parametrize(
+    ("function", "kwargs"),
+    [("os.system", {"incident_id": "ID"}), ("worker.jobs.classify", {"incident_id": "another"})],
+)
+def test_a_job_that_wants_another_function_or_incident_is_refused(
+    broker: Broker, function: str, kwargs: dict[str, str]
+) -> None:
+    """Whoever writes to the broker can't make a worker run more than the one function on its incident."""
+    (admitted,) = admit_names(broker, 1)
+    changed = Job.create(
+        function,
+        kwargs={name: value.replace("ID", admitted) for name, value in kwargs.items()},
+        id=admitted,
+        connection=broker,
+        serializer=JSONSerializer,
+    )
+    broker.hset(f"rq:job:{admitted}", "data", changed.to_dict()["data"])
+    (execution,) = take(broker, 1)
+    assert execution.refusal is not None and execution.refusal.reason == "not_allowed"
+
+
+def test_a_job_that_is_no_json_is_refused(broker: Broker) -> None:
+    """A pickle in the place of JSON is never loaded."""
+    (admitted,) = admit_names(broker, 1)
+    broker.hset(f"rq:job:{admitted}", "data", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os")
+    (execution,) = take(broker, 1)
+    assert execution.refusal is not None and execution.refusal.reason == "bad_job"
+
+
+# finish
+
+
+def test_a_finish_publishes_to_each_department_once(broker: Broker) -> None:
+    """Verdict, dispatches and the end of the job come together, and nothing says any more that it runs."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+    assert told(broker, "firefighters") == told(broker, "transit-police") == [admitted]
+    fields = record(broker, admitted)
+    assert (fields["state"], fields["verdict"], fields["departments"]) == (
+        "decided",
+        "dispatched",
+        "firefighters,transit-police",
+    )
+    assert job(broker, admitted).get_status() == "finished"
+    assert in_flight(broker) == broker.zcard(LEASES) == 0
+    assert counts(broker) == {"admitted": 1, "dispatched": 1, "entries": 2}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "streams"), [(Verdict.UNSURE, {b"dispatch:review"}), (Verdict.NO_EMERGENCY, set())]
+)
+def test_other_verdicts_tell_review_or_nobody(broker: Broker, verdict: Verdict, streams: set[bytes]) -> None:
+    """What the model is not sure of goes to a person, and a normal street to nobody."""
+    admit_names(broker, 1)
+    finish(broker, [(take(broker, 1)[0], decision(verdict))], terms())
+    assert set(broker.scan_iter("dispatch:*")) == streams
+
+
+def test_a_decided_incident_is_kept_for_its_time(broker: Broker) -> None:
+    """The record expires with its picture, and not before there is a verdict."""
+    (admitted,) = admit_names(broker, 1)
+    assert broker.ttl(incident_key(admitted)) == -1
+    finish(broker, [(take(broker, 1)[0], decision())], terms())
+    assert terms().keep_s - 5 <= broker.ttl(incident_key(admitted)) <= terms().keep_s
+
+
+def test_a_finish_repeated_after_a_lost_reply_says_the_same(broker: Broker) -> None:
+    """The second call finds its own verdict: published, no second entry, no superseded counted."""
+    admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+    before = everything(broker)
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+    assert everything(broker) == before
+    assert "superseded" not in counts(broker)
+
+
+def test_a_superseded_finish_writes_nothing_but_the_count(broker: Broker) -> None:
+    """A worker whose job was taken over changes nothing, neither while the other one runs nor after."""
+    admit_names(broker, 2)
+    slow = take(broker, 2)
+    expire(broker, *slow)
+    sweep(broker, LEASE_S)
+    (other,) = take(broker, 1, worker="w2")
+    mine = next(each for each in slow if each.job_id == other.job_id)
+    broker.hdel(incident_key(mine.job_id), "crashed_execution")  # absolving is another test's
+    before = everything(broker)
+    assert finish(broker, [(mine, decision(Verdict.UNSURE))], terms()) == [Ending.SUPERSEDED]
+    assert everything(broker) == before
+    assert counts(broker)["superseded"] == 1
+    assert finish(broker, [(other, decision())], terms()) == [Ending.PUBLISHED]
+    assert finish(broker, [(mine, decision())], terms()) == [Ending.SUPERSEDED]
+    assert told(broker, "firefighters") == [mine.job_id]
+
+
+def test_a_superseded_worker_clears_its_pictures_of_suspicion(broker: Broker) -> None:
+    """It was slow, not dead: the pictures taken from it run in batches again."""
+    admitted = admit_names(broker, 2)
+    slow = take(broker, 2)
+    expire(broker, *slow)
+    sweep(broker, LEASE_S)
+    assert [record(broker, each)["crashes"] for each in admitted] == ["1", "1"]
+    finish(broker, [(each, decision()) for each in slow], terms())
+    finish(broker, [(each, decision()) for each in slow], terms())  # the first reply was lost
+    assert [record(broker, each)["crashes"] for each in admitted] == ["0", "0"]
+    assert sorted(ids(take(broker, 2, worker="w2"))) == sorted(admitted)
+
+
+def test_suspicion_of_a_lone_picture_is_cleared_too(broker: Broker) -> None:
+    """A worker that was slow with one picture has not shown that the picture kills."""
+    (admitted,) = admit_names(broker, 1)
+    for worker in ("w1", "w2", "w3"):
+        (slow,) = take(broker, 1, worker=worker)
+        expire(broker, slow)
+        assert sweep(broker, LEASE_S) == (1, [])
+        release(broker, [slow], spend=False)
+    assert (record(broker, admitted)["crashes"], record(broker, admitted)["crashes_alone"]) == ("0", "0")
+
+
+def test_a_job_put_back_after_its_verdict_only_ends(broker: Broker) -> None:
+    """An operator's `rq requeue` of a decided incident dispatches nothing a second time."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    fail(broker, execution, decision(Verdict.UNSURE, None), terms())
+    Queue("classify", connection=broker, serializer=JSONSerializer).failed_job_registry.requeue(admitted)
+    (again,) = take(broker, 1, worker="w2")
+    assert finish(broker, [(again, decision())], terms()) == [Ending.SETTLED]
+    assert told(broker, "firefighters") == []
+    assert job(broker, admitted).get_status() == "finished"
+    assert in_flight(broker) == 0
+
+
+def test_a_move_not_in_the_table_raises_and_writes_nothing(broker: Broker) -> None:
+    """No verdict for an incident that, as far as its record goes, nobody holds."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    broker.hset(incident_key(admitted), "state", "queued")
+    before = everything(broker)
+    with pytest.raises(ResponseError, match="may not move from queued to decided"):
+        finish(broker, [(execution, decision())], terms())
+    assert everything(broker) == before
+
+
+def test_a_dispatch_that_can_not_be_written_leaves_the_incident_undecided(broker: Broker) -> None:
+    """A stream that refuses its entry must not end as an incident that counts as dispatched."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    broker.set("dispatch:firefighters", "somebody wrote here")
+    with pytest.raises(ResponseError, match="holds a string"):
+        finish(broker, [(execution, decision())], terms())
+    assert record(broker, admitted)["state"] == "in_flight"
+    broker.delete("dispatch:firefighters")
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+    assert told(broker, "firefighters") == [admitted]
+
+
+def test_an_execution_without_a_lease_publishes_nothing(broker: Broker) -> None:
+    """Being named in the record is not enough: the lease decides who holds an incident."""
+    admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    broker.zrem(LEASES, execution.member)
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.SUPERSEDED]
+    assert told(broker, "firefighters") == []
+
+
+def test_a_worker_that_rq_forgot_is_not_brought_back_by_its_counters(broker: Broker) -> None:
+    """Ending a job of a dead worker leaves no hash of counters that never expires."""
+    admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    broker.delete("rq:worker:w1")
+    finish(broker, [(execution, decision())], terms())
+    assert not broker.exists("rq:worker:w1")
+
+
+def test_words_with_half_a_character_in_them_are_published(broker: Broker) -> None:
+    """Text that no UTF-8 can hold, as from a damaged file, does not stop its incident."""
+    (admitted,) = admit_names(broker, 1)
+    odd = replace(decision(Verdict.UNSURE), detail="undecodable \udcff name")
+    assert finish(broker, [(take(broker, 1)[0], odd)], terms()) == [Ending.PUBLISHED]
+    assert record(broker, admitted)["detail"] == "undecodable ? name"
+
+
+def test_a_job_deleted_while_it_ran_still_publishes(broker: Broker) -> None:
+    """A hand in RQ's keys does not cost a dispatch, and the job does not come back as a ghost."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    broker.delete(f"rq:job:{admitted}")
+    renew(broker, "w1", [execution.member], LEASE_S, {"state": "busy"})
+    assert finish(broker, [(execution, decision())], terms()) == [Ending.PUBLISHED]
+    assert told(broker, "firefighters") == [admitted]
+    assert not broker.exists(f"rq:job:{admitted}")
+
+
+# fail
+
+
+def test_a_failed_job_goes_to_review_with_place_and_reason(broker: Broker) -> None:
+    """RQ shows it failed, and a person gets the photograph, in one step."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    ended = fail(broker, execution, decision(Verdict.UNSURE, None), terms())
+    assert ended is Ending.PUBLISHED
+    entries: Any = broker.xrange("dispatch:review")
+    shown = Dispatch.decode(entries[0][1][b"event"]).data
+    assert (shown["latitude_deg"], shown["longitude_deg"], shown["reason"]) == (10.0, 20.5, "why")
+    failed = job(broker, admitted)
+    assert failed.get_status() == "failed"
+    latest = failed.latest_result()
+    assert latest is not None and latest.exc_string == "why: how"
+    assert counts(broker) == {"admitted": 1, "unsure": 1, "entries": 1, "failed": 1}
+
+
+def test_a_superseded_failure_writes_nothing_but_the_count(broker: Broker) -> None:
+    """A worker whose job was taken over does not send it to review."""
+    admit_names(broker, 1)
+    (slow,) = take(broker, 1)
+    expire(broker, slow)
+    sweep(broker, LEASE_S)
+    take(broker, 1, worker="w2")
+    broker.hdel(incident_key(slow.job_id), "crashed_execution")  # absolving is another test's
+    before = everything(broker)
+    assert fail(broker, slow, decision(Verdict.UNSURE, None), terms()) is Ending.SUPERSEDED
+    assert everything(broker) == before
+    assert counts(broker)["superseded"] == 1
+
+
+def test_a_failure_repeated_after_a_lost_reply_says_the_same(broker: Broker) -> None:
+    """Review gets one entry."""
+    (admitted,) = admit_names(broker, 1)
+    (execution,) = take(broker, 1)
+    endings = [fail(broker, execution, decision(Verdict.UNSURE, None), terms()) for _ in range(2)]
+    assert endings == [Ending.PUBLISHED, Ending.PUBLISHED]
+    assert told(broker, "review") == [admitted]
+
+
+def test_a_foreign_job_fails_for_who_holds_it(broker: Broker) -> None:
+    """Without an incident, the lease alone tells whether a worker still has a say."""
+    Queue("classify", connection=broker, serializer=JSONSerializer).enqueue("os.getcwd", job_id="foreign")
+    (slow,) = take(broker, 1)
+    expire(broker, slow)
+    sweep(broker, LEASE_S)
+    before = everything(broker)
+    assert fail(broker, slow, decision(Verdict.UNSURE, None), terms()) is Ending.SUPERSEDED
+    assert everything(broker) == before
+    assert waiting(broker) == ["foreign"]
+
+
+def test_a_job_that_is_no_incident_of_ours_only_fails(broker: Broker) -> None:
+    """Somebody else's job in our queue ends as failed and tells nobody."""
+    queue = Queue("classify", connection=broker, serializer=JSONSerializer)
+    foreign = queue.enqueue("os.getcwd", job_id="foreign")
+    (execution,) = take(broker, 1)
+    assert execution.incident is None
+    assert execution.refusal is not None and execution.refusal.reason == "no_incident"
+    assert fail(broker, execution, decision(Verdict.UNSURE, None), terms()) is Ending.SETTLED
+    assert foreign.get_status() == "failed"
+    assert in_flight(broker) == broker.zcard(LEASES) == 0
+    assert list(broker.scan_iter("dispatch:*")) == list(broker.scan_iter("almenara:incident:*")) == []
