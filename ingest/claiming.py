@@ -33,6 +33,8 @@ class Claimer:
         self._order = itertools.count()
         self._waiting: dict[Path, tuple[Sighting, float, float]] = {}
         self._unclaimable: set[Path] = set()
+        self._scanned_at_s = -rescan_s
+        self._overflows = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claimer", daemon=True)
 
@@ -89,24 +91,29 @@ class Claimer:
                 )
 
     def _run(self) -> None:
-        scanned_at_s = -self._rescan_s
-        overflows = 0
         while not self._stopping.is_set():
-            now_s = time.monotonic()
-            if now_s - scanned_at_s >= self._rescan_s or overflows != self._watch.overflows:
-                if overflows != self._watch.overflows:
-                    log.warning("the system dropped file events; looking through the inboxes")
-                overflows = self._watch.overflows
-                scanned_at_s = now_s
-                self._watch.scan()
-                self._adopt()
             try:
-                self._consider(self._watch.sightings.get(timeout=LOOK_AGAIN_S if self._waiting else 0.2))
-                while True:
-                    self._consider(self._watch.sightings.get_nowait())
-            except queue.Empty:
-                pass
-            self._look_again()
+                self._turn()
+            except Exception:  # the edge of this thread: without it nothing would be claimed any more
+                log.exception("claiming failed; going on")
+                self._stopping.wait(1.0)
+
+    def _turn(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._scanned_at_s >= self._rescan_s or self._overflows != self._watch.overflows:
+            if self._overflows != self._watch.overflows:
+                log.warning("the system dropped file events; looking through the inboxes")
+            self._overflows = self._watch.overflows
+            self._scanned_at_s = now_s
+            self._watch.scan()
+            self._adopt()
+        try:
+            self._consider(self._watch.sightings.get(timeout=LOOK_AGAIN_S if self._waiting else 0.2))
+            while True:
+                self._consider(self._watch.sightings.get_nowait())
+        except queue.Empty:
+            pass
+        self._look_again()
 
     def _look_again(self) -> None:
         now_s = time.monotonic()

@@ -80,6 +80,8 @@ class Looks:
             )  # not readable: taken and rejected with that reason
         try:
             return self._look_inside(path, descriptor, closed)
+        except OSError:  # a failing disk: the same as a file that can't be opened
+            return self._settled(path, about, self._settle_s)
         finally:
             os.close(descriptor)
 

@@ -137,12 +137,14 @@ class IngestService:
             # Taken out of our hands by a person; there is nothing left to lose.
             log.warning("a claimed file is gone", name=claim.name)
             self._claims[claim.inbox].release(claim)
-        except (TransientError, OSError) as error:
+        except TransientError as error:
             self._say_store_away(error)
             self._claimer.later(claim, 1.0)
-        except (
-            Exception
-        ) as error:  # a fault of ours must cost this file some time, and no other file anything
+        except OSError as error:
+            log.warning("a file can't be read", name=claim.name, error=str(error))
+            return self._after_fault(claim, error)
+        # A fault of ours must cost this file some time, and no other file anything.
+        except Exception as error:
             log.exception("a file could not be examined", name=claim.name, claim=claim.claim_id)
             return self._after_fault(claim, error)
         return None
@@ -153,6 +155,12 @@ class IngestService:
             self._claimer.later(claim, 2.0)
             return None
         del self._faults[claim.claim_id]
+        if isinstance(error, OSError):
+            return PermanentError(
+                f"{claim.name!r} can't be read: {error.strerror or error}",
+                reason="not_readable",
+                remedy="check the disk that the inbox is on, then try the file again",
+            )
         return PermanentError(
             f"{claim.name!r} makes Almenara itself fail ({type(error).__name__}: {error})",
             reason="internal_error",

@@ -73,11 +73,15 @@ class ImageStore:
     def put_sidecar(self, photograph: Photograph) -> None:
         """Keep what is known of a picture, so that the broker's records can be rebuilt from the store.
 
+        The first to come stays, as in the incident's record; one that can't be read back is written anew.
+
         Raises:
             StoreAwayError: as `put_picture`.
         """
         incident = photograph.incident_id
-        self._put(f"{SIDECARS}/{incident[:2]}/{incident}.json", encoded(photograph.to_fields()).encode())
+        place = f"{SIDECARS}/{incident[:2]}/{incident}.json"
+        if not self._reads_back(place):
+            self._put(place, encoded(photograph.to_fields()).encode())
 
     def sync(self) -> None:
         """Make the names of everything put so far durable.
@@ -176,6 +180,13 @@ class ImageStore:
         except OSError as error:
             raise _away(self.url, error) from error
 
+    def _reads_back(self, place: str) -> bool:
+        try:
+            Photograph.from_fields(json.loads(self.get(place)))
+        except (ImageMissingError, RecordError, ValueError, AttributeError):
+            return False
+        return True
+
     def _put(self, place: str, data: bytes) -> None:
         if self._local is None:
             try:
@@ -187,13 +198,13 @@ class ImageStore:
         self._try_local(lambda: self._put_local(path, data))
 
     def _put_local(self, path: Path, data: bytes) -> None:
-        try:
-            # The name is the content's digest; a write cut short never gets the name.
-            whole = path.stat().st_size == len(data)
-        except FileNotFoundError:
-            _make_durably(path.parent)
-            whole = False
+        # A picture's name is its content's digest, and a write cut short never gets the name.
+        whole = path.suffix != ".json" and path.is_file() and path.stat().st_size == len(data)
         if not whole:
+            if not path.parent.is_dir():
+                # Only the last folder: where a mount has gone, writing below its empty mount point is losing.
+                path.parent.mkdir(exist_ok=True)
+                _sync_folder(path.parent.parent)
             _write_durably(path, data)
         with self._lock:
             self._unsynced.add(path.parent)

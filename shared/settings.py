@@ -226,6 +226,8 @@ class Settings:
                 value = os.pathsep.join(str(part.resolve()) for part in value)
             elif isinstance(value, Path):
                 value = value.resolve()
+            elif each.name == "image_store" and value and "://" not in value:
+                value = Path(value).resolve()
             environ[PREFIX + each.name.upper()] = "auto" if value is None else str(value)
         return environ
 

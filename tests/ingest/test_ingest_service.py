@@ -225,14 +225,14 @@ def test_a_store_that_is_away_is_waited_for(
     """While pictures can't be stored nothing is lost or rejected; when they can, work goes on."""
     store = ImageStore(settings.image_store_url)
     pictures = settings.state_dir / "images" / "pictures"
-    pictures.rmdir()
-    pictures.write_bytes(b"")  # a file where the folder was: nothing can be written below it
+    pictures.rmdir()  # as where a mount has gone
     with pytest.raises(StoreAwayError):
         store.put_picture(b"", "00", "jpeg")
     with running(service(store)):
         drop(inbox, NAME, picture_bytes(1))
         wait_until(lambda: claimed_files(inbox), within_s=10, what="the file is claimed")
-        pictures.unlink()
+        assert not pictures.exists()
+        pictures.mkdir()
         wait_admitted(broker, 1)
     assert rejects.count() == 0
 

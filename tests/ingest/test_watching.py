@@ -24,7 +24,7 @@ PAIRING_S = 0.5
 
 # Watches an inbox, says when it is ready, and then how often the system dropped events.
 WATCHER = """
-import sys, time
+import sys, threading, time
 from pathlib import Path
 from ingest.watching import Watch
 watch = Watch((Path(sys.argv[1]),), recursive=False, polling=False)
@@ -32,7 +32,7 @@ watch.start()
 print("ready", flush=True)
 deadline_s = time.monotonic() + 10
 while not watch.overflows and time.monotonic() < deadline_s:
-    time.sleep(0.01)
+    threading.Event().wait(0.01)
 print("overflow" if watch.overflows else "nothing", flush=True)
 watch.stop()
 """

@@ -194,3 +194,18 @@ def test_threads_may_store_the_same_picture(tmp_path: Path) -> None:
     assert len(places) == 4
     assert len(files_of(tmp_path)) == 1
     assert store.get(places[0]) == data
+
+
+def test_the_first_sidecar_stays_and_a_damaged_one_is_written_anew(tmp_path: Path) -> None:
+    """A resend changes nothing that is known of a picture; a sidecar that can't be read back is healed."""
+    store = ImageStore(str(tmp_path))
+    store.put_sidecar(make_photograph(1, label="first"))
+    store.put_sidecar(make_photograph(1, label="again"))
+    [(place, kept)] = store.sidecars()
+    assert kept is not None
+    assert kept.label == "first"
+    (tmp_path / place).write_bytes(b"\0" * (tmp_path / place).stat().st_size)
+    store.put_sidecar(make_photograph(1, label="again"))
+    [(_, healed)] = store.sidecars()
+    assert healed is not None
+    assert healed.label == "again"
