@@ -74,7 +74,7 @@ class Reader:
                 log.error("an entry can't be shown", department=department, entry=entry_id, error=str(error))
                 continue
             page.append(Entry(entry_id, department, event.decode("utf-8", "replace"), dispatch))
-        return page
+        return sorted(page, key=_as_they_came)
 
 
 class OncePerIncident:
@@ -107,6 +107,12 @@ def _complete(found: list[tuple[str, str, bytes]]) -> list[tuple[str, str, bytes
     last = {key: entry_id for key, entry_id, _ in found}
     full = [_order(last[key]) for key, entries in read.items() if entries >= PAGE]
     return [each for each in found if _order(each[1]) <= min(full)] if full else found
+
+
+def _as_they_came(entry: Entry) -> tuple[int, int, str]:
+    """By time, and within a millisecond, where the streams' own counters can't be compared, by number."""
+    number = str(entry.dispatch.data["number"])
+    return _order(entry.entry_id)[0], len(number), number
 
 
 def _order(entry_id: str) -> tuple[int, int]:

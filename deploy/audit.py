@@ -151,6 +151,7 @@ def _incidents(
 ) -> dict[str, Incident]:
     """Decided incidents by id; undecided ones that nobody works on are findings."""
     decided: dict[str, Incident] = {}
+    numbers: dict[str, str] = {}
     for incident_id, fields in _records(broker):
         try:
             incident = Incident.from_fields(fields)
@@ -158,6 +159,8 @@ def _incidents(
             result.found("incident", incident_id, str(error))
             continue
         result.counts["incidents"] += 1
+        if numbers.setdefault(incident.number, incident_id) != incident_id:
+            result.found("incident", incident.number, "two incidents have this number")
         if incident.state is IncidentState.DECIDED:
             decided[incident_id] = incident
             result.counts[f"incidents {incident.verdict}"] += 1
@@ -200,7 +203,7 @@ def _streams(result: Audit, broker: Broker, decided: dict[str, Incident]) -> Non
     for incident_id, incident in decided.items():
         for department in filter(None, incident.fields.get("departments", "").split(",")):
             if not told[department, incident_id]:
-                result.found("stream", department, f"incident {incident.number} was never dispatched to it")
+                result.found("stream", department, f"incident {incident.number} is not in its stream")
 
 
 def _entries(broker: Broker) -> Iterator[tuple[str, str]]:
@@ -249,7 +252,10 @@ def lines(result: Audit, repair: bool) -> list[str]:
     if not result.findings:
         text.append("The books balance.")
     elif repair:
-        text.append(f"{len(result.findings)} findings, {result.repaired} repaired.")
+        rest = (
+            "" if result.balanced else " What is left needs a person: it can't be made again from the store."
+        )
+        text.append(f"{len(result.findings)} findings, {result.repaired} repaired.{rest}")
     else:
         text.append(f"{len(result.findings)} findings. `almenara audit --repair` puts right what can be.")
     return text

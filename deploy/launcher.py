@@ -19,6 +19,9 @@ from shared.errors import AlmenaraError, ConfigError
 from shared.settings import Settings
 
 LOG_KEPT_BYTES = 20_000_000
+EXIT_USAGE = 2
+"""What `almenara` ends with where arguments or settings are wrong (deploy/cli.py)."""
+
 STOP_TIMEOUT_S = 40.0
 """Longer than a batch and its publishing; then the process is killed, which loses nothing but seconds."""
 
@@ -59,6 +62,17 @@ class Service:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None
+
+    def exit_code(self) -> int | None:
+        """How it ended, or None while it runs."""
+        return self.process.poll() if self.process is not None else None
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        try:
+            return self.log.read_text(errors="replace").strip().splitlines()[-1]
+        except (OSError, IndexError):
+            return f"see {self.log}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there."""
@@ -111,12 +125,12 @@ class Launcher:
             for service in services[1 if broker else 0 :]:
                 service.start()
             self._greet()
-            self._mind(services, broker)
+            return self._mind(services, broker)
         finally:
             self._stop(services)
-        return 0
 
-    def _mind(self, services: list[Service], broker: PrivateBroker | None) -> None:
+    def _mind(self, services: list[Service], broker: PrivateBroker | None) -> int:
+        """Keep all alive until a signal, or until one can't run for its settings; the exit code."""
         said_ready = False
         while not self._signals:
             now_s = time.monotonic()
@@ -125,10 +139,15 @@ class Launcher:
                     if now_s - service.started_at_s > 30:
                         service.wait_s = 0.5
                     continue
+                if service.exit_code() == EXIT_USAGE:
+                    # Its settings are wrong, and starting it again won't put them right.
+                    self._screen.print(f"[red]{service.name} can't run:[/red] {service.last_words()}")
+                    return EXIT_USAGE
                 self._restart(service, broker, now_s)
             if not said_ready:
                 said_ready = self._say_if_ready()
             time.sleep(0.2)
+        return 0
 
     def _restart(self, service: Service, broker: PrivateBroker | None, now_s: float) -> None:
         if not service.start_again_at_s:
@@ -137,6 +156,9 @@ class Launcher:
                 f"[yellow]{service.name} ended ({_how(service.process.returncode)}); starting it again in "
                 f"{service.wait_s:g} s. Its log: {service.log}[/yellow]"
             )
+            self._screen.print(f"  {service.last_words()}"[:300], markup=False, style="dim")
+            if service.shows:
+                self._screen.print("[yellow]It shows earlier dispatches once more when it is back.[/yellow]")
             service.start_again_at_s = now_s + service.wait_s
             service.wait_s = min(service.wait_s * 2, 15.0)
         if now_s < service.start_again_at_s:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -11,10 +12,14 @@ from rq.serializers import JSONSerializer
 
 from ingest.rejects import Reject, Rejects
 from shared.broker import Broker, BrokerAwayError, check, is_broker_fault, words
+from shared.incidents import utc_now
 from shared.keys import COUNTS, INCIDENTS, INGESTER_PREFIX, LEASES, QUEUE
 from shared.labels import escape_label
 from shared.settings import Settings
 from shared.verdict import Verdict
+
+SILENT_AFTER_S = 10.0
+"""Workers say that they live every two seconds."""
 
 
 def gather(broker: Broker, settings: Settings) -> dict[str, Any]:
@@ -53,6 +58,7 @@ def _gathered(broker: Broker, settings: Settings) -> dict[str, Any]:
     return {
         "queue": {"waiting": waiting + popped, "in_flight": in_flight, "failed": failed},
         "incidents": {verdict.value: counts.get(verdict.value, 0) for verdict in Verdict} | {"known": known},
+        "undecided": max(0, known - sum(counts.get(verdict.value, 0) for verdict in Verdict)),
         "seen_again": counts.get("seen", 0),
         "rejected": Rejects(settings.rejected_dir).count(),
         "counts": counts,
@@ -101,15 +107,18 @@ def lines(status: dict[str, Any]) -> list[str]:
     text = [
         f"Queue      {queue['waiting']} waiting, {queue['in_flight']} in flight, {queue['failed']} failed",
         f"Incidents  {incidents['dispatched']} dispatched, {incidents['unsure']} unsure (for review), "
-        f"{incidents['no_emergency']} no emergency; {status['seen_again']} resent",
+        f"{incidents['no_emergency']} no emergency, {status['undecided']} undecided; "
+        f"{status['seen_again']} resent",
         f"Rejected   {status['rejected']} files"
         + (" (almenara status --rejected)" if status["rejected"] else ""),
     ]
+    if status["undecided"] and not queue["waiting"] and not queue["in_flight"]:
+        text.append("           Nobody works on the undecided ones: run `almenara audit --repair`")
     for worker in status["workers"]:
         text.append(
             f"Worker     {worker['name'][:12]} on {worker['host']}, pid {worker['pid']}: {worker['state']}, "
             f"{worker['in_flight']} in flight, {worker['finished']} finished, {worker['failed']} failed; "
-            f"{worker['model']}"
+            f"{worker['model']}{_silence(worker)}"
         )
     if not status["workers"]:
         text.append("Worker     none: photographs wait. Start one with `almenara worker` or `almenara up`")
@@ -136,3 +145,12 @@ def rejected_lines(listing: Sequence[Reject]) -> list[str]:
             f"    {escape_label(reject.path)}"
         )
     return text or ["Nothing was rejected."]
+
+
+def _silence(worker: dict[str, Any]) -> str:
+    """How long a worker has been silent, where that is longer than it should be."""
+    try:
+        silent_s = (utc_now() - datetime.fromisoformat(worker["last_heartbeat"])).total_seconds()
+    except ValueError:
+        return ""
+    return f"; SILENT for {silent_s:.0f} s: it hangs, or died" if silent_s > SILENT_AFTER_S else ""

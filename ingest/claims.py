@@ -99,8 +99,11 @@ class Claims:
         _remove_folders(claim.path.parent, self._folder)
 
     def held(self) -> int:
-        """How many claims this instance has."""
-        return sum(1 for entry in os.scandir(self._folder) if entry.is_dir())
+        """How many claims this instance has; 0 where the inbox was moved away from under it."""
+        try:
+            return sum(1 for entry in os.scandir(self._folder) if entry.is_dir())
+        except OSError:
+            return 0
 
     def adopt(self) -> list[Claim]:
         """Take over the claims of instances that are dead."""

@@ -125,8 +125,12 @@ def _settle_letters(first: Angle, second: Angle, gap: Gap, *, at_start: bool) ->
     if (first.axis == "longitude" and not first.letter) or (second.axis == "latitude" and not second.letter):
         raise FileNameError(f"only one coordinate is marked, and as the {first.axis or second.axis}")
     if second.letter_apart and second.letter_side == "after":
-        if second.letter == "W":
-            raise FileNameError("the W after the coordinates could mean west or belong to the label")
+        if second.letter != "E":  # east is what is read without it; the others would move the place
+            side = {"W": "west", "N": "north, of a latitude that comes second", "S": "south, likewise"}
+            raise FileNameError(
+                f"the {second.letter} after the coordinates could mean {side[second.letter]}, "
+                "or belong to the label"
+            )
         return first, _without_letter(second)
     if first.letter_apart:
         beside_comma = gap is Gap.COMMA and first.letter_side == "after"

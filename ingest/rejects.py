@@ -59,8 +59,8 @@ class Rejects:
         )
         # The reason first: a file with a reason too many is harmless, one without a reason is a riddle.
         reason_path = self.folder / f"{reject_id}.json"
-        reason_path.write_text(json.dumps(asdict(reject), indent=1), encoding="utf-8")
         try:
+            reason_path.write_text(json.dumps(asdict(reject), indent=1), encoding="utf-8")
             _move(path, target)
         except OSError:
             reason_path.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class Rejects:
 
     def count(self) -> int:
         """How many files are here."""
-        return sum(1 for path in self.folder.glob("*.json"))
+        return sum(1 for path in self.folder.glob("*.json") if path.with_suffix("").is_dir())
 
     def retry(self, file: Path, new_name: str | None = None) -> Path:
         """Put a rejected file back into its inbox, under a better name if one is given; returns where.

@@ -94,7 +94,12 @@ class IngestService:
 
     def _take_in(self, batch: list[Claim], pool: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
         for inbox, claims in self._claims.items():
-            claims.note_examined([claim for claim in batch if claim.inbox == inbox])
+            try:
+                claims.note_examined([claim for claim in batch if claim.inbox == inbox])
+            except OSError as error:
+                # A full disk, say. Taking its files in is what frees it; the note only guards against a
+                # picture that kills us.
+                log.debug("no note of what is examined", inbox=str(inbox), error=str(error))
         outcomes = list(pool.map(self._examined, batch))
         stored = [
             (claim, outcome)

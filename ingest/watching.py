@@ -77,6 +77,7 @@ class Watch:
         self._inboxes = inboxes
         self._recursive = recursive
         self._observer = _observer(polling)
+        self._passed_over: set[str] = set()
         self._watched: dict[Path, tuple[ObservedWatch, int]] = {}
         self._overflow_handler = _OverflowHandler(self)
 
@@ -102,9 +103,19 @@ class Watch:
                 for path in find_candidates(inbox, self._recursive):
                     self.sightings.put(Sighting(inbox, path))
                     found += 1
+                if not self._recursive:
+                    self._say_passed_over(inbox)
             except OSError as error:
                 log.warning("inbox can't be read, trying again", inbox=str(inbox), error=error.strerror)
         return found
+
+    def _say_passed_over(self, inbox: Path) -> None:
+        """Say once of each folder in an inbox that nothing looks into it."""
+        with os.scandir(inbox) as entries:
+            folders = {entry.path for entry in entries if entry.is_dir() and is_candidate(entry.name)}
+        for folder in sorted(folders - self._passed_over):
+            log.warning("a folder in the inbox is not looked into; set ALMENARA_RECURSIVE=yes", folder=folder)
+        self._passed_over = folders
 
     def overflowed(self) -> None:
         """The system dropped events: look for what they would have told."""

@@ -123,7 +123,7 @@ def check(broker: Broker, settings: Settings) -> dict[str, Any]:
         about: dict[str, Any] = broker.info()
     except RedisError as error:
         if is_broker_fault(error):
-            raise BrokerAwayError(f"{where} does not answer ({error})", remedy=remedy) from error
+            raise BrokerAwayError(f"{where} does not answer ({_words(error)})", remedy=remedy) from error
         raise ConfigError(
             f"{where} refuses us: {error}", remedy="check user, password and ACL in the URL"
         ) from error
@@ -177,6 +177,11 @@ def patiently(
             if away_since is not None:
                 log.info("broker is back", away_s=round(time.monotonic() - away_since, 1))
             return outcome
+
+
+def _words(error: Exception) -> str:
+    """redis-py ends its messages with a full stop; ours go on."""
+    return str(error).rstrip(". ") or type(error).__name__
 
 
 class Script:

@@ -25,7 +25,9 @@ class AlmenaraError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.detail}. {self.remedy}." if self.remedy else self.detail
+        if not self.remedy:
+            return self.detail
+        return f"{self.detail.rstrip('.')}. {self.remedy[0].upper()}{self.remedy[1:]}."
 
 
 class PermanentError(AlmenaraError):

@@ -114,7 +114,8 @@ class ImageStore:
                 data = self._fs.cat_file(f"{self._root}/{place}")
         except (FileNotFoundError, NotADirectoryError) as error:
             # Not just the root: a mount point is there, and empty, while nothing is mounted on it.
-            if self._local is not None and not (self._local / PICTURES).is_dir():
+            # Nor is a store without any picture the one that this picture was put into.
+            if self._local is not None and not self._holds(place):
                 raise _away(self.url, error) from error
             raise ImageMissingError(f"the image store {self.url} has no {place}") from error
         except OSError as error:
@@ -180,6 +181,11 @@ class ImageStore:
         except OSError as error:
             raise _away(self.url, error) from error
 
+    def _holds(self, place: str) -> bool:
+        assert self._local is not None
+        folder = self._local / place.partition("/")[0]
+        return _has_entries(folder) if place.startswith(PICTURES) else folder.is_dir()
+
     def _reads_back(self, place: str) -> bool:
         try:
             Photograph.from_fields(json.loads(self.get(place)))
@@ -208,6 +214,13 @@ class ImageStore:
             _write_durably(path, data)
         with self._lock:
             self._unsynced.add(path.parent)
+
+
+def _has_entries(folder: Path) -> bool:
+    try:
+        return any(True for _ in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _write_durably(path: Path, data: bytes) -> None:

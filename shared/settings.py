@@ -197,6 +197,13 @@ class Settings:
         for inbox in self.inbox:
             if inbox.resolve() == state or (self.recursive and state.is_relative_to(inbox.resolve())):
                 faults.append(f"{PREFIX}STATE_DIR: {self.state_dir} lies in the inbox {inbox}")
+            for part in ("images", "rejected", "broker", "logs", "run"):
+                if inbox.resolve().is_relative_to(state / part):
+                    faults.append(
+                        f"{PREFIX}INBOX: {inbox} lies in {self.state_dir / part}, which is Almenara's own"
+                    )
+        if self.image_store.startswith("memory:"):
+            faults.append(f"{PREFIX}IMAGE_STORE: memory: is one process's own, and workers are others")
         if self.lease_s < 2:
             faults.append(f"{PREFIX}LEASE_S={self.lease_s}: under 2 s a busy worker would lose its own jobs")
         return faults

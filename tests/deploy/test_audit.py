@@ -217,7 +217,7 @@ def test_a_missing_dispatch_is_reported(street: Street, broker: Broker) -> None:
     broker.xdel("dispatch:firefighters", entries[0][0])  # type: ignore[arg-type] # an id is never None
     result = street.audit(repair=True)
     ((kind, department, said),) = result.findings
-    assert (kind, department, "never dispatched" in said) == ("stream", "firefighters", True)
+    assert (kind, department, "not in its stream" in said) == ("stream", "firefighters", True)
     assert not result.balanced
 
 

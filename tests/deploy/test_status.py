@@ -166,3 +166,12 @@ def test_a_worker_is_one_line(broker: Broker, settings: Settings) -> None:
         line.startswith("Worker     0123456789ab on tower, pid 42: busy, 0 in flight")
         for line in lines(dict(status))
     )
+
+
+def test_undecided_incidents_that_nobody_works_on_are_said(broker: Broker, settings: Settings) -> None:
+    """An emptied queue is not a finished one: what was in it is counted, with the remedy."""
+    admit(broker, [("claim", make_photograph(1))])
+    broker.delete("rq:queue:classify")
+    found = gather(broker, settings)
+    assert (found["undecided"], found["queue"]["waiting"]) == (1, 0)
+    assert any("audit --repair" in line for line in lines(found))

@@ -341,3 +341,11 @@ def test_reading_never_takes_long(piece: str) -> None:
     except FileNameError as error:
         assert error.detail
     assert time.monotonic() - started_s < 0.5
+
+
+@pytest.mark.parametrize("letter", ["N", "S", "W"])
+def test_a_lone_letter_that_would_move_the_place_is_refused(letter: str) -> None:
+    """One space must not decide between two places thousands of kilometres apart."""
+    with pytest.raises(FileNameError) as refused:
+        parse_name(f"30.12, 40.12 {letter}.jpg")
+    assert refused.value.reason == "ambiguous"

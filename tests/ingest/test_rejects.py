@@ -190,3 +190,11 @@ def test_what_cannot_be_moved_stays(rejects: Rejects, elsewhere: Path) -> None:
         rejects.add(elsewhere / NAME, elsewhere, ERROR)
     assert (elsewhere / NAME).is_fifo()
     assert list(rejects.folder.iterdir()) == []
+
+
+def test_a_reject_that_could_not_be_kept_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A reason that can't be written, as on a full disk, is no rejected file, however often it is tried."""
+    rejects = Rejects(tmp_path / "rejected")
+    with pytest.raises(OSError, match="missing"):
+        rejects.add(tmp_path / "missing", tmp_path, PermanentError("bad", reason="bad"))
+    assert (rejects.count(), list((tmp_path / "rejected").iterdir())) == (0, [])

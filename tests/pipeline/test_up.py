@@ -117,3 +117,15 @@ def test_a_second_up_on_the_same_state_is_refused(up: Up) -> None:
     assert str(up.scratch.settings.state_dir.resolve()) in second.stderr
     assert "ALMENARA_STATE_DIR" in second.stderr
     assert up.process.poll() is None
+
+
+def test_wrong_settings_end_up_with_their_reason() -> None:
+    """A checkpoint that is not there is said on the screen, and not tried for ever."""
+    scratch = Deployment(checkpoint=Path("/nowhere/model.safetensors"))
+    try:
+        ended = scratch.run("up")
+    finally:
+        scratch.close()
+    assert ended.returncode == 2
+    assert "/nowhere/model.safetensors" in ended.stderr
+    assert "Ready" not in ended.stderr

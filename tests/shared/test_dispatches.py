@@ -150,7 +150,7 @@ def test_another_event_is_refused(sent: dict[str, Any], changes: dict[str, Any])
 
 def test_a_newer_schema_is_refused(sent: dict[str, Any]) -> None:
     """A console that is too old says so instead of guessing."""
-    with pytest.raises(DispatchError, match="upgrade the console"):
+    with pytest.raises(DispatchError, match="Upgrade the console"):
         Dispatch.decode(json.dumps(sent | {"data": sent["data"] | {"schema_version": 2}}))
 
 

@@ -209,3 +209,12 @@ def test_the_first_sidecar_stays_and_a_damaged_one_is_written_anew(tmp_path: Pat
     [(_, healed)] = store.sidecars()
     assert healed is not None
     assert healed.label == "again"
+
+
+def test_a_store_without_any_picture_is_away(tmp_path: Path) -> None:
+    """An empty folder where the store should be is a mount that has gone, not a lost picture."""
+    store = ImageStore(str(tmp_path / "images"))
+    place = store.put_picture(b"x", "00" * 32, "jpeg")
+    (tmp_path / "images").rename(tmp_path / "gone")
+    with pytest.raises(StoreAwayError):
+        ImageStore(str(tmp_path / "images")).get(place)

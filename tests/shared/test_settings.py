@@ -179,3 +179,16 @@ def test_a_state_folder_too_deep_for_a_socket_still_works(tmp_path: Path) -> Non
     assert len(os.fsencode(one)) < UNIX_PATH_LIMIT_BYTES
     assert one == again
     assert one.parent != other.parent
+
+
+@pytest.mark.parametrize("part", ["images", "rejected", "broker"])
+def test_an_inbox_among_our_own_folders_is_refused(tmp_path: Path, part: str) -> None:
+    """An ingester there would take in what Almenara itself keeps."""
+    with pytest.raises(ConfigError, match="ALMENARA_INBOX"):
+        Settings.from_env({"ALMENARA_STATE_DIR": str(tmp_path), "ALMENARA_INBOX": str(tmp_path / part)})
+
+
+def test_a_store_in_one_process_is_refused() -> None:
+    """What the ingester keeps in its own memory no worker can see."""
+    with pytest.raises(ConfigError, match="ALMENARA_IMAGE_STORE"):
+        Settings.from_env({"ALMENARA_IMAGE_STORE": "memory://"})

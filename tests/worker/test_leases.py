@@ -110,11 +110,13 @@ def test_renewing_keeps_rqs_records_of_an_execution(broker: Broker) -> None:
         broker.zadd(key, {member: 1})
     for key, field in beats.items():
         broker.hset(key, field, "old")
-    broker.expire(record_key, 10), broker.expire(registry, 10)
+    for key in (record_key, registry, "rq:worker:w1:executions"):
+        broker.expire(key, 10)
     renew(broker, "w1", [execution.member], LEASE_S, {"state": "busy"})
     assert min(broker.zscore(key, member) or 0 for key, member in scores.items()) > time.time() + 3000
     assert b"old" not in [broker.hget(key, field) for key, field in beats.items()]
     assert min(broker.ttl(record_key), broker.ttl(registry)) > 3000
+    assert broker.ttl("rq:worker:w1:executions") > 10
 
 
 def test_renewing_tells_what_was_taken_back_and_revives_nothing(broker: Broker) -> None:
@@ -164,6 +166,7 @@ def test_an_expired_lease_is_back_at_the_front_at_no_cost(broker: Broker) -> Non
     assert sweep(broker, LEASE_S) == (1, [])
     assert waiting(broker) == admitted
     assert (job(broker, admitted[0]).get_status(), job(broker, admitted[0]).retries_left) == ("queued", 3)
+    assert record(broker, admitted[0])["state"] == "queued"
     assert in_flight(broker) == broker.zcard(LEASES) == 0
     assert not broker.exists(f"rq:execution:{dead.member}")
     assert counts(broker)["recovered"] == 1
@@ -177,12 +180,35 @@ def test_a_running_lease_is_left_alone(broker: Broker) -> None:
     assert in_flight(broker) == 2
 
 
+def test_sweeps_in_time_earn_no_grace(broker: Broker) -> None:
+    """Each sweep notes when it was, so that only a real gap puts taking back off."""
+    broker.hset(SWEPT, "last", clock_ms(broker) - LEASE_S * 2000)
+    sweep(broker, LEASE_S)
+    broker.hset(SWEPT, "grace", 1)
+    admit_names(broker, 1)
+    expire(broker, *take(broker, 1))
+    assert sweep(broker, LEASE_S) == (1, [])
+
+
 def test_a_popped_job_is_given_time_to_be_started(broker: Broker) -> None:
     """A worker between popping and starting is not robbed at once."""
+    (admitted,) = admit_names(broker, 1)
+    broker.lmove("rq:queue:classify", "rq:queue:classify:intermediate", "LEFT", "RIGHT")
+    assert sweep(broker, LEASE_S) == (0, [])
+    seen_ms = broker.zscore(POPPED, admitted)
+    assert sweep(broker, LEASE_S) == (0, [])
+    assert seen_ms is not None and broker.zscore(POPPED, admitted) == seen_ms
+    assert waiting(broker) == []
+
+
+def test_a_popped_job_that_went_away_is_forgotten(broker: Broker) -> None:
+    """What a hand took out of the intermediate queue leaves no sighting behind."""
     admit_names(broker, 1)
     broker.lmove("rq:queue:classify", "rq:queue:classify:intermediate", "LEFT", "RIGHT")
-    assert sweep(broker, LEASE_S) == sweep(broker, LEASE_S) == (0, [])
-    assert waiting(broker) == []
+    sweep(broker, LEASE_S)
+    broker.delete("rq:queue:classify:intermediate")
+    sweep(broker, LEASE_S)
+    assert broker.zcard(POPPED) == 0
 
 
 def test_a_job_popped_and_not_started_comes_back(broker: Broker) -> None:
@@ -360,6 +386,7 @@ def test_a_job_that_rq_cleaned_first_is_not_lost(broker: Broker, retries_left: i
     Queue("classify", connection=broker, serializer=JSONSerializer).started_job_registry.cleanup()
     expire(broker, dead)
     sweep(broker, LEASE_S)
+    assert broker.zcard("rq:failed:classify") == 0
     (again,) = take(broker, 5, worker="w2")
     assert finish(broker, [(again, decision())], terms()) == [Ending.PUBLISHED]
     assert take(broker, 5, worker="w2") == []
