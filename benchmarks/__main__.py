@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bookkeeping, ingesting, latency
+from benchmarks import bookkeeping, ingesting, latency, training
 from benchmarks.rig import Row, broker
 from shared.logs import configure
 from shared.settings import Settings
@@ -17,6 +17,7 @@ SUITES: dict[str, Callable[..., list[Row]]] = {
     "bookkeeping": bookkeeping.measure,
     "ingest": ingesting.measure,
     "latency": latency.measure,
+    "training": training.measure,
 }
 
 

@@ -27,6 +27,8 @@ EPILOG = "Settings come from ALMENARA_... variables (`almenara doctor --settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us has gone (`almenara console all | head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - lest Python complain again at exit
+        return _complain(error, EXIT_FOUND)
     return code
 
 
@@ -79,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_services(add)
     _add_views(add)
     _add_tools(add)
+    _add_training(add)
+    _add_checkpoints(add)
     return parser
 
 
@@ -184,6 +191,87 @@ def _add_tools(add: _Add) -> None:
     demo.add_argument("--seed", type=int, default=0, help="the same places for the same seed")
     demo.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
+    )
+
+
+def _add_training(add: _Add) -> None:
+    train = add(
+        "train",
+        "train",
+        "make a checkpoint of a folder of labelled photographs",
+        "train ~/photographs --init resnet34.safetensors",
+        "train ~/photographs --recipe seed --without normal --out runs/study",
+    )
+    train.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
+    train.add_argument(
+        "--recipe",
+        choices=("head", "seed"),
+        default="head",
+        help="head: a classifier chosen by held-out loss (default); seed: the original study's",
+    )
+    train.add_argument(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="ResNet-34 weights (default: torchvision's, of ImageNet)",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: runs/RECIPE-SEED)"
+    )
+    train.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same result for the same seed (default 0)"
+    )
+    train.add_argument("--epochs", type=int, metavar="N", help="seed recipe: how many (default 15)")
+    train.add_argument(
+        "--ungrouped", action="store_true", help="seed recipe: the study's own random split, which leaks"
+    )
+    train.add_argument(
+        "--plain-loop",
+        action="store_true",
+        help="seed recipe: the study's slow loop, for comparison",
+    )
+    train.add_argument("--views", metavar="A,B", help="head recipe: how pictures are shown, plain first")
+    _add_without(train)
+
+
+def _add_checkpoints(add: _Add) -> None:
+    evaluate = add(
+        "evaluate",
+        "evaluate",
+        "measure a checkpoint on a folder of labelled photographs",
+        "evaluate models/street6-resnet34.safetensors ~/photographs",
+        "evaluate runs/seed-0/street6-resnet34.safetensors ~/photographs --split val --json",
+    )
+    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    evaluate.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
+    evaluate.add_argument("--split", metavar="WORD", help="this split alone, such as val (default: all)")
+    evaluate.add_argument("--json", action="store_true", help="for scripts")
+    _add_without(evaluate)
+
+    old = add(
+        "import",
+        "import_model",
+        "make a checkpoint of an old model file; nothing in it is run",
+        "import old.pth --classes 'Water,Fire,Protest,Accident,Altercation,Robbery'",
+        "import old.pth --classes flood_risk,fire,protest,accident,altercation,robbery --out new.safetensors",
+    )
+    old.add_argument("old", type=Path, metavar="OLD", help="its state dict: ResNet-34, Flatten, Linear")
+    old.add_argument("--classes", required=True, metavar="A,B,C", help="in the order of its scores")
+    old.add_argument("--out", type=Path, metavar="FILE", help="checkpoint (default: OLD.safetensors)")
+    old.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="divides the scores (default 1)"
+    )
+    old.add_argument("--dispatch", type=float, metavar="P", help="dispatch from here on (default: always)")
+    old.add_argument("--no-emergency", type=float, metavar="P", help="normal from here on (default 0.5)")
+
+
+def _add_without(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="leave a class out; may be repeated",
     )
 
 

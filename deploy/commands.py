@@ -8,13 +8,23 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from shared.broker import check, connect, patiently
 from shared.errors import ConfigError
 from shared.settings import Settings
+
+# What the original study's seventh class, "Infrastructure Damage => Repair Unit, Transit Police", needs.
+_STUDY_ROUTE = """\
+  [departments]
+  repair-unit = "Repair Unit"
+
+  [situations.infrastructure_damage]
+  name = "Infrastructure Damage"
+  to = ["repair-unit", "transit-police"]
+"""
 
 
 def up(options: argparse.Namespace, settings: Settings) -> int:
@@ -199,6 +209,94 @@ def demo(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def train(options: argparse.Namespace, settings: Settings) -> int:
+    """Make a checkpoint of a folder of labelled photographs."""
+    from rich.console import Console
+
+    from training.head import chosen_views
+    from training.run import Run
+    from training.run import train as trained
+
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    run = Run(
+        folder=options.folder,
+        out=options.out or Path("runs") / f"{options.recipe}-{options.seed}",
+        recipe=options.recipe,
+        init=options.init,
+        seed=options.seed,
+        leave_out=options.without,
+        epochs=options.epochs,
+        grouped=not options.ungrouped,
+        plain_loop=options.plain_loop,
+        views=chosen_views(options.views) if options.views is not None else None,
+    )
+    try:
+        saved = trained(
+            run,
+            check_classes=lambda classes: _warn_without_route(classes, settings),
+            console=screen,
+            say=_print_now,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write(f"almenara: stopped before the end; nothing is written to {run.out}\n")
+        return 130
+    _print(f"wrote {saved.path} ({saved.model_id})")
+    return 0
+
+
+def evaluate(options: argparse.Namespace, _: Settings) -> int:
+    """Measure a checkpoint on a labelled folder."""
+    from rich.console import Console
+
+    from shared.checkpoint import Checkpoint
+    from training.scoring import score_folder, table
+
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    measured = score_folder(
+        Checkpoint.load(options.checkpoint),
+        options.folder,
+        split=options.split,
+        leave_out=options.without,
+        console=screen,
+    )
+    lines = table(measured)
+    del measured["misdirected_rate"]  # not among the fields that scripts may rely on
+    _print(json.dumps(measured) if options.json else "\n".join(lines))
+    return 0
+
+
+def import_model(options: argparse.Namespace, settings: Settings) -> int:
+    """Make a checkpoint of an old model file."""
+    from training.old_models import import_model as imported
+
+    out = options.out or options.old.with_suffix(".safetensors")
+    if out.exists():
+        raise ConfigError(f"{out} is there already", remedy="name another file with --out, or remove it")
+    checkpoint = imported(
+        options.old,
+        [name for name in options.classes.split(",") if name.strip()],
+        temperature=options.temperature,
+        dispatch=options.dispatch,
+        no_emergency=options.no_emergency,
+    )
+    saved = checkpoint.save(out)
+    _print(f"wrote {saved.path} ({saved.model_id}): {', '.join(saved.classes)}")
+    _warn_without_route(saved.classes, settings)
+    return 0
+
+
+def _warn_without_route(classes: Sequence[str], settings: Settings) -> None:
+    """The worker refuses a model with a class that goes nowhere; better known when the model is made."""
+    from shared.routing import Routing
+
+    try:
+        Routing.load(settings.routing).check_classes(classes)
+    except ConfigError as error:
+        sys.stderr.write(f"warning: {error} Until then the worker refuses this model.\n")
+        if error.reason == "class_without_route" and "infrastructure_damage" in classes:
+            sys.stderr.write(f"the original study's route, for {settings.routing}:\n{_STUDY_ROUTE}")
+
+
 def _stop_on_signals() -> Callable[[], bool]:
     """A function that turns true at the first SIGINT or SIGTERM; the second one ends the process at once."""
     received: list[int] = []
@@ -215,3 +313,8 @@ def _stop_on_signals() -> Callable[[], bool]:
 
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _print_now(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # an epoch may take minutes, and a file or a pipe would keep it back

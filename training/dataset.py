@@ -36,24 +36,31 @@ class Photograph:
     group: str
 
 
-def read_folder(folder: Path) -> list[Photograph]:
+def read_folder(folder: Path, *, for_training: bool = True) -> list[Photograph]:
     """List the photographs of a folder, by name.
 
     With an ``index.csv`` (columns path, split, class, source, group) that decides. Without one, every
     sub-folder is a class, every picture its own group, and a fifth, chosen by name, is for validation.
 
+    Args:
+        folder: where they are.
+        for_training: False asks an index for path and class alone, and takes any word for a split: to
+            score photographs, it does not matter what they were meant for.
+
     Raises:
-        ConfigError: there is no such folder, no photograph, or the index contradicts itself.
+        ConfigError: there is no such folder, no photograph, a class is empty, or the index contradicts
+            itself.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", remedy="name a folder of labelled photographs")
     index = folder / INDEX_NAME
-    photographs = _from_index(folder, index) if index.is_file() else _from_classes(folder)
+    photographs = _from_index(folder, index, for_training) if index.is_file() else _from_classes(folder)
     if not photographs:
         raise ConfigError(
             f"{folder} holds no labelled photographs", remedy=f"add {INDEX_NAME}, or folders named by class"
         )
-    _check_groups(photographs, folder)
+    if for_training:
+        _check_groups(photographs, folder)
     return sorted(photographs, key=lambda photograph: photograph.name)
 
 
@@ -65,6 +72,24 @@ def labels(photographs: Iterable[Photograph]) -> list[str]:
 def of_split(photographs: Iterable[Photograph], split: str) -> list[Photograph]:
     """The photographs of one split, order kept."""
     return [photograph for photograph in photographs if photograph.split == split]
+
+
+def without(photographs: Iterable[Photograph], left_out: Iterable[str]) -> list[Photograph]:
+    """The photographs of all other classes, order kept.
+
+    Raises:
+        ConfigError: there is no such class, or nothing is left.
+    """
+    everything, unwanted = list(photographs), set(left_out)
+    if unknown := sorted(unwanted - set(labels(everything))):
+        raise ConfigError(
+            f"there is no class {unknown[0]} to leave out",
+            remedy=f"the classes are {', '.join(labels(everything))}",
+        )
+    kept = [photograph for photograph in everything if photograph.label not in unwanted]
+    if not kept:
+        raise ConfigError("every class is left out", remedy="name fewer with --without")
+    return kept
 
 
 def fingerprint(photographs: Sequence[Photograph]) -> str:
@@ -111,40 +136,52 @@ def folds(photographs: Sequence[Photograph], count: int, seed: int) -> list[int]
     return fold_of
 
 
-def _from_index(folder: Path, index: Path) -> list[Photograph]:
+def _from_index(folder: Path, index: Path, for_training: bool) -> list[Photograph]:
+    needed = _COLUMNS if for_training else ("path", "class")
     with index.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
-        if missing := [column for column in _COLUMNS if column not in (rows.fieldnames or ())]:
-            raise ConfigError(
-                f"{index} lacks the column {missing[0]}", remedy=f"give it {', '.join(_COLUMNS)}"
-            )
-        return [_from_row(folder, index, number, row) for number, row in enumerate(rows, start=2)]
+        if missing := [column for column in needed if column not in (rows.fieldnames or ())]:
+            raise ConfigError(f"{index} lacks the column {missing[0]}", remedy=f"give it {', '.join(needed)}")
+        return [
+            _from_row(folder, index, number, row, for_training) for number, row in enumerate(rows, start=2)
+        ]
 
 
-def _from_row(folder: Path, index: Path, line: int, row: dict[str, str | None]) -> Photograph:
-    name, split, label = row["path"] or "", row["split"] or "", row["class"] or ""
+def _from_row(
+    folder: Path, index: Path, line: int, row: dict[str, str | None], for_training: bool
+) -> Photograph:
+    name, split, label = row["path"] or "", row.get("split") or "", row["class"] or ""
     path = folder / name
     if not name or not path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{index} line {line}: the path {name!r} is not inside the folder")
-    if split not in SPLITS:
+    if for_training and split not in SPLITS:
         raise ConfigError(f"{index} line {line}: the split {split!r} is not {' or '.join(SPLITS)}")
     if not label:
         raise ConfigError(f"{index} line {line}: the class is empty")
     if not path.is_file():
         raise ConfigError(f"{index} line {line}: there is no file {name}")
-    return Photograph(path=path, name=name, split=split, label=label, group=row["group"] or name)
+    return Photograph(path=path, name=name, split=split, label=label, group=row.get("group") or name)
 
 
 def _from_classes(folder: Path) -> list[Photograph]:
-    photographs = []
-    for path in sorted(folder.glob("*/*")):
-        if path.suffix.lower() not in _PICTURES:
+    photographs: list[Photograph] = []
+    for directory in sorted(folder.iterdir()):
+        if not directory.is_dir() or directory.name.startswith("."):
             continue
-        name = path.relative_to(folder).as_posix()
-        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
-        split = "val" if first < VAL_SHARE else "train"
-        photographs.append(Photograph(path=path, name=name, split=split, label=path.parent.name, group=name))
+        pictures = sorted(path for path in directory.iterdir() if path.suffix.lower() in _PICTURES)
+        if not pictures:
+            raise ConfigError(
+                f"the class folder {directory} holds no picture",
+                remedy="put photographs into it, or remove it",
+            )
+        photographs += [_from_path(path, path.relative_to(folder).as_posix()) for path in pictures]
     return photographs
+
+
+def _from_path(path: Path, name: str) -> Photograph:
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    split = "val" if first < VAL_SHARE else "train"
+    return Photograph(path=path, name=name, split=split, label=path.parent.name, group=name)
 
 
 def _check_groups(photographs: Sequence[Photograph], folder: Path) -> None:

@@ -2,26 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from safetensors import SafetensorError
-from torchvision.models import resnet34
 
-from shared.checkpoint import resnet34_shapes
-from shared.errors import ConfigError
+from shared.labels import escape_label
 from shared.preprocessing import ImageError, Preprocessing, decode
+from training.backbone import WIDTH, Backbone, Weights
 from training.dataset import Photograph
 from training.views import view
-
-WIDTH = 512
-"""Numbers a photograph: ResNet-34's last stage, averaged over the picture."""
 
 _BATCH = 32
 
@@ -47,29 +38,8 @@ class Features:
         return self.values[:, self.views.index(name)]  # (N, 512)
 
 
-def read_backbone(path: Path) -> dict[str, NDArray[Any]]:
-    """Read ResNet-34 weights with torchvision's names; a classifier among them is left out.
-
-    Returns:
-        Arrays by name, batch normalisation's step counters left out too.
-
-    Raises:
-        ConfigError: the file can't be read or is not a ResNet-34.
-    """
-    remedy = "name a .safetensors file with torchvision's resnet34 names"
-    try:
-        found = safetensors.numpy.load(path.read_bytes())
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise ConfigError(f"the weights {path} can't be read: {error}", remedy=remedy) from error
-    expected = {name: shape for name, shape in resnet34_shapes(2).items() if not name.startswith("fc.")}
-    for name, shape in expected.items():
-        if name not in found or found[name].shape != shape:
-            raise ConfigError(f"the weights {path} have no {name} of shape {shape}", remedy=remedy)
-    return {name: found[name] for name in expected}
-
-
 def extract(
-    weights: dict[str, NDArray[Any]],
+    weights: Weights,
     photographs: Iterable[Photograph],
     views: Sequence[str],
     preprocessing: Preprocessing,
@@ -78,7 +48,7 @@ def extract(
     console: Console,
 ) -> Features:
     """Look at every view of every photograph; what can't be read is left out and listed."""
-    backbone = _Backbone(weights, preprocessing)
+    backbone = Backbone(weights, preprocessing)
     kept: list[Photograph] = []
     unreadable: list[tuple[str, str]] = []
     rows: list[NDArray[np.float32]] = []
@@ -107,17 +77,9 @@ def extract(
     )
 
 
-class _Backbone:
-    def __init__(self, weights: dict[str, NDArray[Any]], preprocessing: Preprocessing) -> None:
-        model = resnet34(weights=None)
-        model.fc = torch.nn.Identity()
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-        self._model: torch.nn.Module = model.float().eval().to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)  # (1, 3, 1, 1)
-        self._std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)  # (1, 3, 1, 1)
-
-    @torch.inference_mode()
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images = torch.from_numpy(batch).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        values: NDArray[np.float32] = self._model((images / 255 - self._mean) / self._std).numpy()  # (B, 512)
-        return values
+def list_unreadable(unreadable: Sequence[tuple[str, str]], console: Console) -> None:
+    """Say which photographs were left out, why, and how many."""
+    for name, reason in unreadable:
+        console.print(f"left out {escape_label(name)}: {reason}", highlight=False, markup=False)
+    if unreadable:
+        console.print(f"{len(unreadable)} photographs left out", highlight=False)

@@ -5,14 +5,9 @@ is fitted to what came out. All choices are made on training photographs that th
 validation photographs are looked at once, at the end.
 """
 
-import argparse
-import hashlib
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,13 +19,11 @@ from shared.errors import ConfigError
 from shared.preprocessing import Preprocessing
 from shared.verdict import NORMAL, softmax
 from training import logistic
-from training.dataset import Photograph, fingerprint, folds, labels, of_split, read_folder
+from training.backbone import PREPROCESSING, Weights
+from training.dataset import Photograph, fingerprint, folds, labels, of_split
 from training.evaluation import evaluate
-from training.features import Features, extract, read_backbone
+from training.features import Features, extract, list_unreadable
 from training.views import VIEWS
-
-PREPROCESSING = Preprocessing(size_px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""What ResNet-34 weights from ImageNet and its kin take."""
 
 MAX_FALSE_ALARMS = 0.08
 MAX_MISSED = 0.03
@@ -38,19 +31,11 @@ FOLDS = 5
 
 _USUAL_ORDER = ("flood_risk", "fire", "protest", "accident", "altercation", "robbery")
 _DEGRADED = ("small", "compressed", "grey", "blurred", "dark", "surveillance")
-_EXAMPLES = """\
-examples:
-  python -m training.head DATA --init WEIGHTS.safetensors --out models/street6-resnet34.safetensors
-  python -m training.head DATA --init WEIGHTS.safetensors --out /tmp/try.safetensors --views plain,mirrored
-
-DATA has an index.csv (path, split, class, source, group), or one folder of pictures for each class.
-WEIGHTS has torchvision's resnet34 names; a classifier in it is ignored.
-"""
 
 
 def train_head(
     photographs: Sequence[Photograph],
-    backbone: dict[str, NDArray[Any]],
+    backbone: Weights,
     *,
     views: Sequence[str] = tuple(VIEWS),
     seed: int = 0,
@@ -68,13 +53,14 @@ def train_head(
         console: for progress and unreadable photographs.
 
     Raises:
-        ConfigError: a split is empty, or a class has no training photograph.
+        ConfigError: a split is empty, or a class has no training photograph that can be read.
     """
     classes = class_order(labels(photographs))
     train, val = of_split(photographs, "train"), of_split(photographs, "val")
     _check(train, val, classes)
     features = extract(backbone, train, views, preprocessing, seed=seed, console=console)
-    _list_unreadable(features, console)
+    list_unreadable(features.unreadable, console)
+    _check(features.photographs, val, classes)
     targets = _targets(features, classes)
     fold_of = folds(features.photographs, FOLDS, seed)
     held_out = logistic.out_of_fold(features.values, targets, fold_of, len(classes), logistic.PENALTIES)
@@ -120,14 +106,10 @@ def _check(train: Sequence[Photograph], val: Sequence[Photograph], classes: Sequ
     if not train or not val:
         raise ConfigError(f"the split {'val' if train else 'train'} holds no photograph")
     if missing := sorted(set(classes) - set(labels(train))):
-        raise ConfigError(f"the class {missing[0]} has no training photograph")
-
-
-def _list_unreadable(features: Features, console: Console) -> None:
-    for name, reason in features.unreadable:
-        console.print(f"left out {name}: {reason}", highlight=False, markup=False)
-    if features.unreadable:
-        console.print(f"{len(features.unreadable)} photographs left out", highlight=False)
+        raise ConfigError(
+            f"the class {missing[0]} has no training photograph that can be read",
+            remedy=f"add photographs of it, or leave it out with --without {missing[0]}",
+        )
 
 
 def _targets(features: Features, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -181,7 +163,7 @@ def _on_val(checkpoint: Checkpoint, val: Sequence[Photograph], seed: int, consol
     head = logistic.Head(weight=weights.pop("fc.weight"), bias=weights.pop("fc.bias"))
     views = ("plain", *_DEGRADED)
     features = extract(weights, val, views, checkpoint.preprocessing, seed=seed, console=console)
-    _list_unreadable(features, console)
+    list_unreadable(features.unreadable, console)
     targets = _targets(features, checkpoint.classes)
     plain = head.logits(features.of_view("plain"))  # (N, C)
     degraded = {
@@ -194,47 +176,15 @@ def _on_val(checkpoint: Checkpoint, val: Sequence[Photograph], seed: int, consol
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.head",
-        description="Train the classifier of a ResNet-34 whose other layers stay as they are.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="DATA", type=Path, help="folder of labelled photographs")
-    parser.add_argument("--init", metavar="WEIGHTS", type=Path, required=True, help="ResNet-34 weights")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=0, help="of views and folds (default: 0)")
-    parser.add_argument(
-        "--views",
-        default=",".join(VIEWS),
-        help="how photographs are shown, plain first (default: %(default)s)",
-    )
-    options = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    try:
-        views = _views(options.views)
-        photographs, backbone = read_folder(options.folder), read_backbone(options.init)
-        checkpoint = train_head(photographs, backbone, views=views, seed=options.seed, console=console)
-        init = hashlib.sha256(options.init.read_bytes()).hexdigest()[:12]
-        saved = replace(checkpoint, config={**checkpoint.config, "init": init}).save(options.out)
-    except ConfigError as error:
-        console.print(f"error: {error}", highlight=False, markup=False)
-        return 2
-    Console().print_json(json.dumps(dict(saved.metrics)))
-    console.print(f"wrote {options.out} ({saved.model_id})", highlight=False)
-    return 0
+def chosen_views(names: str) -> tuple[str, ...]:
+    """The views in a list with commas.
 
-
-def _views(names: str) -> tuple[str, ...]:
+    Raises:
+        ConfigError: one is unknown, or the first is not ``plain``, the one that is scored.
+    """
     views = tuple(names.split(","))
     if views[0] != "plain" or not set(views) <= set(VIEWS):
         raise ConfigError(
             f"the views {names!r} are unknown", remedy=f"choose from {', '.join(VIEWS)}, plain first"
         )
     return views
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigError
-from training.dataset import Photograph, fingerprint, folds, labels, of_split, read_folder
+from training.dataset import Photograph, fingerprint, folds, labels, of_split, read_folder, without
 
 HEADER = "path,split,class,source,group"
 
@@ -117,3 +117,32 @@ def test_folds_follow_the_seed() -> None:
     photographs = many(*((f"g{n}", "fire", 1) for n in range(30)))
     assert folds(photographs, 5, seed=1) == folds(photographs, 5, seed=1)
     assert folds(photographs, 5, seed=1) != folds(photographs, 5, seed=2)
+
+
+def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
+    """A class without a picture is named, rather than silently not learnt."""
+    for label in ("fire", "robbery"):
+        (tmp_path / label).mkdir()
+    (tmp_path / "fire" / "1.jpg").touch()
+    (tmp_path / "robbery" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"class folder .*robbery holds no picture"):
+        read_folder(tmp_path)
+
+
+def test_scoring_asks_an_index_for_less(tmp_path: Path) -> None:
+    """Path and class are enough, any word is a split, and a group in two splits does no harm."""
+    folder_with(tmp_path, "a.jpg,fire,sealed,g", "b.jpg,fire,val,g", header="path,class,split,group")
+    assert [p.split for p in read_folder(tmp_path, for_training=False)] == ["sealed", "val"]
+    folder_with(tmp_path, "a.jpg,fire", header="path,class")
+    assert [p.label for p in read_folder(tmp_path, for_training=False)] == ["fire"]
+
+
+def test_a_class_can_be_left_out() -> None:
+    """Only the others stay; a class that is not there, or leaving out all, is refused."""
+    photographs = many(("a", "fire", 2), ("b", "normal", 1))
+    assert labels(without(photographs, ["normal"])) == ["fire"]
+    assert without(photographs, []) == photographs
+    with pytest.raises(ConfigError, match="no class fires to leave out"):
+        without(photographs, ["fires"])
+    with pytest.raises(ConfigError, match="every class is left out"):
+        without(photographs, ["fire", "normal"])

@@ -1,6 +1,4 @@
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -8,58 +6,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
-import torch
-from PIL import Image, ImageDraw
 from rich.console import Console
-from torchvision.models import resnet34
+from training_parts import TINY, indexed_folder, random_weights, single_threaded
 
 from shared.checkpoint import Checkpoint
-from shared.preprocessing import Preprocessing
+from shared.errors import ConfigError
+from training.backbone import read_backbone
 from training.dataset import Photograph, read_folder
-from training.features import read_backbone
-from training.head import class_order, main, train_head
+from training.head import chosen_views, class_order, train_head
 
-TINY = Preprocessing(size_px=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 VIEWS = ("plain", "crop_1")
 
 
-def drawing(label: str, random: np.random.Generator) -> Image.Image:
-    """Orange flames in the dark, or a pale road with a line."""
-    image = Image.new("RGB", (64, 64), (30, 25, 35) if label == "fire" else (170, 175, 180))
-    draw = ImageDraw.Draw(image)
-    for _ in range(4):
-        x, y = random.integers(8, 56, 2).tolist()
-        if label == "fire":
-            draw.polygon([(x - 8, y + 10), (x, y - 10), (x + 8, y + 10)], fill=(250, 120, 20))
-        else:
-            draw.line([(x, 0), (y, 64)], fill=(240, 240, 240), width=2)
-    return image
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with single_threaded():
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(0)
-    rows = ["path,split,class,source,group"]
-    for label in ("fire", "normal"):
-        for number in range(16):
-            name = f"{label}_{number}.png"
-            drawing(label, random).save(folder / name)
-            rows.append(f"{name},{'val' if number >= 12 else 'train'},{label},drawn,{name}")
-    (folder / "index.csv").write_text("\n".join(rows))
-    return folder
+    return indexed_folder(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    state = {name: tensor.numpy() for name, tensor in resnet34(weights=None).state_dict().items()}
-    safetensors.numpy.save_file(
-        {name: array.astype(np.float16) for name, array in state.items() if not name.startswith("fc.")}, path
-    )
-    return path
+    return random_weights(tmp_path_factory.mktemp("weights") / "random.safetensors")
 
 
 def trained(photographs: Sequence[Photograph], weights: Path, **options: Any) -> Checkpoint:
@@ -73,22 +45,16 @@ def trained(photographs: Sequence[Photograph], weights: Path, **options: Any) ->
     )
 
 
-def test_the_command_writes_a_checkpoint_that_knows_its_classes(
-    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From a folder and weights to a file that loads, tells flames from roads, and prints its metrics."""
-    out = tmp_path / "new" / "drawn.safetensors"
-    assert main([str(folder), "--init", str(weights), "--out", str(out), "--views", "plain,mirrored"]) == 0
-    checkpoint = Checkpoint.load(out)
+def test_a_checkpoint_tells_what_it_was_trained_on(folder: Path, weights: Path, tmp_path: Path) -> None:
+    """From a folder and weights to a file that loads, tells flames from roads, and carries its metrics."""
+    made = trained(read_folder(folder), weights)
+    checkpoint = Checkpoint.load(made.save(tmp_path / "drawn.safetensors").path or tmp_path)
     assert checkpoint.classes == ("fire", "normal")
-    assert checkpoint.config["init"] == hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    assert checkpoint.metrics == made.metrics
     assert checkpoint.metrics["val"]["n"] == 8
     assert checkpoint.metrics["val"]["accuracy"] >= 0.9
     assert checkpoint.metrics["held_out_train_all_views"]["missed_emergencies"] <= 0.03
     assert set(checkpoint.metrics["val_degraded"]) >= {"small", "surveillance"}
-    printed = capsys.readouterr()
-    assert json.loads(printed.out) == checkpoint.metrics
-    assert checkpoint.model_id in printed.err.replace("\n", "")
 
 
 def test_the_same_seed_gives_the_same_checkpoint(folder: Path, weights: Path) -> None:
@@ -137,46 +103,29 @@ def test_unreadable_photographs_are_listed_counted_and_left_out(
     assert np.array_equal(checkpoint.weights["fc.weight"], expected)
 
 
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"folder": "nowhere"}, "there is no folder"),
-        ({"--init": "nowhere.safetensors"}, "can't be read"),
-        ({"--views": "mirrored"}, "plain first"),
-        ({"--views": "plain,infrared"}, "plain,infrared"),
-    ],
-)
-def test_what_is_wrong_is_said_plainly(
-    folder: Path,
-    weights: Path,
-    tmp_path: Path,
-    *,
-    change: dict[str, str],
-    complaint: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A mistake in the command line ends with status 2 and a sentence, not with a traceback."""
-    arguments = {"folder": str(folder), "--init": str(weights), "--out": str(tmp_path / "out"), **change}
-    positional = arguments.pop("folder")
-    status = main([positional, *(word for pair in arguments.items() for word in pair)])
-    said = " ".join(capsys.readouterr().err.split())
-    assert status == 2
-    assert complaint in said and "Traceback" not in said
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("names", ["mirrored", "plain,infrared", ""])
+def test_views_that_are_unknown_are_refused(names: str) -> None:
+    """Plain comes first, and every view is one that exists."""
+    with pytest.raises(ConfigError, match="hoose from plain"):
+        chosen_views(names)
 
 
-def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) -> None:
-    """A ResNet-18 lacks blocks, and the first missing tensor is named."""
-    path = tmp_path / "other.safetensors"
-    safetensors.numpy.save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float16)}, path)
-    assert main([str(folder), "--init", str(path), "--out", str(tmp_path / "out")]) == 2
+def test_a_class_that_can_not_be_read_is_refused(folder: Path, weights: Path, tmp_path: Path) -> None:
+    """A class whose training photographs are all broken could never be learnt."""
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    extra = [
+        Photograph(path=tmp_path / "broken.jpg", name=f"z{n}", split="train", label="robbery", group=f"z{n}")
+        for n in range(2)
+    ]
+    with pytest.raises(ConfigError, match="robbery has no training photograph"):
+        trained([*read_folder(folder), *extra], weights)
 
 
 def test_a_class_without_training_photographs_is_refused(folder: Path, weights: Path, tmp_path: Path) -> None:
     """A class that occurs only in val could never be learnt."""
     (tmp_path / "only.png").write_bytes((folder / "fire_0.png").read_bytes())
     extra = Photograph(path=tmp_path / "only.png", name="o", split="val", label="robbery", group="o")
-    with pytest.raises(Exception, match="robbery has no training photograph"):
+    with pytest.raises(ConfigError, match="robbery has no training photograph"):
         trained([*read_folder(folder), extra], weights)
 
 
