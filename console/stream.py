@@ -95,12 +95,6 @@ class OncePerIncident:
         return True
 
 
-def departments_with_streams(broker: Broker) -> list[str]:
-    """Departments, and review, that something was ever sent to."""
-    keys = broker.scan_iter(match=DISPATCH_PREFIX + "*", count=1000, _type="stream")
-    return sorted(key.decode().removeprefix(DISPATCH_PREFIX) for key in keys)
-
-
 def _complete(found: list[tuple[str, str, bytes]]) -> list[tuple[str, str, bytes]]:
     """What is sure to be in order: a stream that filled its page has more, so what is later waits."""
     read = Counter(key for key, _, _ in found)

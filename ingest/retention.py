@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from shared.broker import Broker
-from shared.images import SIDECARS, ImageStore
+from shared.images import ImageStore
 from shared.incidents import IncidentState, iso
 from shared.keys import DISPATCH_PREFIX, INCIDENTS, incident_key
 
@@ -43,11 +43,6 @@ def prune(broker: Broker, store: ImageStore, retention_days: float, now: datetim
     if removed:
         log.info("removed incidents past their retention", incidents=len(removed), days=retention_days)
     return len(removed)
-
-
-def sidecar_place(incident: str) -> str:
-    """Where the sidecar of an incident is in the image store."""
-    return f"{SIDECARS}/{incident[:2]}/{incident}.json"
 
 
 def _undecided(broker: Broker, incident: str) -> bool:

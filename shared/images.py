@@ -30,6 +30,11 @@ class StoreAwayError(TransientError):
     default_reason = "image_store_away"
 
 
+def sidecar_place(incident: str) -> str:
+    """Where the sidecar of an incident is in the image store."""
+    return f"{SIDECARS}/{incident[:2]}/{incident}.json"
+
+
 class ImageStore:
     """Pictures under ``pictures/`` by their SHA-256, and sidecars under ``incidents/`` by incident id.
 
@@ -78,8 +83,7 @@ class ImageStore:
         Raises:
             StoreAwayError: as `put_picture`.
         """
-        incident = photograph.incident_id
-        place = f"{SIDECARS}/{incident[:2]}/{incident}.json"
+        place = sidecar_place(photograph.incident_id)
         if not self._reads_back(place):
             self._put(place, encoded(photograph.to_fields()).encode())
 

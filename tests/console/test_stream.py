@@ -12,7 +12,7 @@ import structlog
 from conftest import make_entries, wait_until
 
 import console.stream
-from console.stream import PAGE, Entry, OncePerIncident, Reader, departments_with_streams
+from console.stream import PAGE, Entry, OncePerIncident, Reader
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect, patiently
 from shared.dispatches import Dispatch
@@ -252,11 +252,3 @@ def entry_of(seed: int) -> Entry:
     """An entry about the photograph with this seed."""
     department, event = make_entries(seed)[0]
     return Entry("1-1", department, event, Dispatch.decode(event))
-
-
-def test_departments_with_streams_are_known(broker: Broker) -> None:
-    """Those that something was ever sent to; keys of other kinds are none."""
-    send(broker, "ambulance")
-    send(broker, "review")
-    broker.set("dispatch:counter", 1)
-    assert departments_with_streams(broker) == ["ambulance", "review"]

@@ -13,10 +13,9 @@ from rq.serializers import JSONSerializer
 import deploy.audit
 from deploy.audit import Audit, as_json, audit, lines
 from ingest.admission import admit
-from ingest.retention import sidecar_place
 from shared.broker import Broker
 from shared.dispatches import Decision
-from shared.images import ImageStore
+from shared.images import ImageStore, sidecar_place
 from shared.incidents import Incident, IncidentState, Photograph, iso, utc_now
 from shared.keys import QUEUE, incident_key
 from shared.routing import Routing

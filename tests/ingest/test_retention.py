@@ -7,10 +7,10 @@ import pytest
 from conftest import make_photograph, picture_bytes
 
 from ingest.admission import admit
-from ingest.retention import prune, sidecar_place
+from ingest.retention import prune
 from shared.broker import Broker
 from shared.coordinates import Coordinates
-from shared.images import ImageStore
+from shared.images import ImageStore, sidecar_place
 from shared.incidents import Photograph, all_ids, iso, utc_now
 from shared.keys import incident_key
 from shared.settings import Settings
