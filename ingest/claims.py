@@ -126,8 +126,8 @@ class Claims:
         """Give up the lock; what is still claimed is for the next instance to adopt."""
         if self._lock is None:
             return
-        (self._folder / _EXAMINED).unlink(missing_ok=True)
         try:
+            (self._folder / _EXAMINED).unlink(missing_ok=True)
             self._folder.rmdir()
             self._lock_path.unlink(missing_ok=True)
         except OSError:

@@ -318,3 +318,24 @@ def test_every_byte_arrives(service: Service, broker: Broker, store: ImageStore,
     incident = Incident.fetch(broker, all_ids(broker)[0])
     assert incident is not None
     assert hashlib.sha256(store.get(incident.photograph.image)).digest() == hashlib.sha256(data).digest()
+
+
+def test_an_inbox_that_can_hold_no_note_is_emptied_all_the_same(
+    service: Service, broker: Broker, inbox: Path
+) -> None:
+    """A full disk refuses the note of what is examined; taking the files in is what frees it."""
+    made = service()
+    (instance,) = (path for path in (inbox / ".almenara").iterdir() if path.is_dir())
+    (instance / "examined.json").mkdir()  # nothing can be written there now
+    with running(made):
+        drop(inbox, NAME, picture_bytes(1))
+        wait_admitted(broker, 1)
+    assert claimed_files(inbox) == []
+
+
+def test_a_folder_in_the_inbox_is_said_to_be_passed_over(service: Service, inbox: Path) -> None:
+    """Whoever drags a folder in is told, once, that nobody looks into it."""
+    (inbox / "holiday").mkdir(parents=True)
+    with structlog.testing.capture_logs() as said, running(service()):
+        wait_until(lambda: any("not looked into" in line["event"] for line in said), within_s=10, what="said")
+    assert [line["folder"] for line in said if "not looked into" in line["event"]] == [str(inbox / "holiday")]
