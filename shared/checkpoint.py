@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 
 from shared.errors import ConfigError
 from shared.preprocessing import Preprocessing
-from shared.verdict import NORMAL, Thresholds
+from shared.routing import NORMAL
+from shared.verdict import Thresholds
 
 FORMAT_VERSION = 1
 ARCHITECTURE = "resnet34"

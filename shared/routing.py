@@ -16,7 +16,7 @@ ALL = "all"
 """What `almenara console` calls every department at once."""
 
 NORMAL = "normal"
-"""The model's class for a street where nothing is wrong; it routes to nobody."""
+"""The model's class for a street where nothing is wrong; it routes to nobody. Any other is a situation."""
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 

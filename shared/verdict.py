@@ -8,8 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-NORMAL = "normal"
-"""The class of a street where nothing is wrong. A situation is any other class."""
+from shared.routing import NORMAL
 
 
 class Verdict(StrEnum):

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.verdict import NORMAL, Thresholds, Verdict, judge, softmax
+from shared.routing import NORMAL
+from shared.verdict import Thresholds, Verdict, judge, softmax
 
 ECE_BINS = 10
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
 from shared.preprocessing import Preprocessing
-from shared.verdict import NORMAL, softmax
+from shared.routing import NORMAL
+from shared.verdict import softmax
 from training import logistic
 from training.backbone import PREPROCESSING, Weights
 from training.dataset import Photograph, fingerprint, folds, labels, of_split

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.verdict import NORMAL, Thresholds, softmax
+from shared.routing import NORMAL
+from shared.verdict import Thresholds, softmax
 
 PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Candidates for the L2 penalty, strongest first, so that each fit starts from the one before."""

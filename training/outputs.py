@@ -12,7 +12,7 @@ from typing import Self
 
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
-from shared.verdict import NORMAL
+from shared.routing import NORMAL
 from training.plots import draw
 from training.seed import Epoch
 

@@ -24,7 +24,8 @@ from rich.progress import track
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
 from shared.preprocessing import ImageError, Preprocessing, decode
-from shared.verdict import NORMAL, Thresholds
+from shared.routing import NORMAL
+from shared.verdict import Thresholds
 from training.backbone import PREPROCESSING, WIDTH, Backbone, Weights
 from training.dataset import Photograph, fingerprint, labels
 from training.evaluation import evaluate

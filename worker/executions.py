@@ -1,6 +1,5 @@
 """One try at one job: starting, renewing, ending and taking back. Each is an atomic script in the broker."""
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -257,8 +256,3 @@ def _result(
 def _clock(now: datetime) -> dict[str, Any]:
     """The worker's clock, as RQ writes it in hashes and in scores."""
     return {"now": utcformat(now), "now_s": now.timestamp()}
-
-
-def monotonic_ms(since_s: float) -> float:
-    """Milliseconds since a `time.monotonic` reading, for logs."""
-    return round((time.monotonic() - since_s) * 1000, 1)

@@ -31,7 +31,6 @@ from worker.executions import (
     Terms,
     fail,
     finish,
-    monotonic_ms,
     new_ids,
     release,
     start,
@@ -169,7 +168,7 @@ class BatchWorker(BaseWorker):
         ours = [execution for execution in batch if execution.refusal is None]
         outcomes = self._classifier.classify(ours, pool) if ours else []
         self.keeper.judged()
-        classified_ms = monotonic_ms(began_s)
+        classified_ms = _ms_since(began_s)
         terms = Terms(self._routing, self._keep_s, (time.monotonic() - began_s) / len(batch))
         pairs: list[tuple[Execution, Outcome]] = list(zip(ours, outcomes, strict=True))
         pairs += [(execution, execution.refusal) for execution in batch if execution.refusal is not None]
@@ -193,7 +192,7 @@ class BatchWorker(BaseWorker):
             "batch done",
             photographs=len(batch),
             classify_ms=classified_ms,
-            publish_ms=round(monotonic_ms(began_s) - classified_ms, 1),
+            publish_ms=round(_ms_since(began_s) - classified_ms, 1),
         )
 
     def _wait_for_store(self, transient: list[tuple[Execution, TransientError]]) -> None:
@@ -317,3 +316,8 @@ class BatchWorker(BaseWorker):
         if not is_broker_fault(exc):
             log.error("commands from `rq` can't be received", error=str(exc))
         time.sleep(1)
+
+
+def _ms_since(since_s: float) -> float:
+    """Milliseconds since a `time.monotonic` reading, for logs."""
+    return round((time.monotonic() - since_s) * 1000, 1)
