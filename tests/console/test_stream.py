@@ -234,7 +234,7 @@ def test_following_ends_while_the_broker_is_away(own: Settings) -> None:
 def test_each_incident_passes_once(broker: Broker) -> None:
     """An incident that several departments were told of is new once; another one is new."""
     for seed in (1, 2):
-        for department, event in make_entries(seed, situation="accident"):
+        for department, event in make_entries(seed, number=f"{seed:04}", situation="accident"):
             send(broker, department, event=event)
     is_new = OncePerIncident()
     entries = list(Reader(broker, ["towing-unit", "ambulance", "transit-police"]).backlog())
