@@ -40,7 +40,7 @@ def _side_by_side(what: str, photographs: Sequence[Photograph], backbone: Weight
     taken_s, results = [], []
     for plain_loop in (True, False):
         began_s = time.perf_counter()
-        checkpoint, epochs = train_seed(
+        outcome = train_seed(
             photographs,
             backbone,
             plain_loop=plain_loop,
@@ -48,8 +48,8 @@ def _side_by_side(what: str, photographs: Sequence[Photograph], backbone: Weight
             say=lambda _: None,
         )
         taken_s.append(time.perf_counter() - began_s)
-        metrics = checkpoint.metrics
-        results.append((metrics["best_training_accuracy"], metrics["test_accuracy"], len(epochs)))
+        metrics = outcome.checkpoint.metrics
+        results.append((metrics["best_training_accuracy"], metrics["test_accuracy"], len(outcome.epochs)))
     assert results[0] == results[1], f"the loops disagree: {results}"
     training, test, count = results[0]
     assert count == EPOCHS

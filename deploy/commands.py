@@ -226,6 +226,8 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
         seed=options.seed,
         leave_out=options.without,
         epochs=options.epochs,
+        teacher=options.teacher,
+        unlabelled=options.unlabelled,
         grouped=not options.ungrouped,
         plain_loop=options.plain_loop,
         views=chosen_views(options.views) if options.views is not None else None,
@@ -238,9 +240,10 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
             say=_print_now,
         )
     except KeyboardInterrupt:
-        sys.stderr.write(f"almenara: stopped before the end; nothing is written to {run.out}\n")
+        again = "; the same command goes on after the last epoch" if run.recipe == "tune" else ""
+        sys.stderr.write(f"almenara: stopped before the end; nothing is written to {run.out}{again}\n")
         return 130
-    _print(f"wrote {saved.path} ({saved.model_id})")
+    _print(f"wrote {saved.path} ({saved.model_id}); the report is {run.out / 'report.html'}")
     return 0
 
 

@@ -10,7 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.models import resnet34
 
+from shared.checkpoint import Checkpoint
 from shared.preprocessing import Preprocessing
+from shared.verdict import Thresholds
 
 TINY = Preprocessing(size_px=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -74,3 +76,20 @@ def random_weights(path: Path) -> Path:
         {name: tensor.numpy().astype(np.float16) for name, tensor in random_state().items()}, path
     )
     return path
+
+
+def random_checkpoint(*classes: str) -> Checkpoint:
+    """A model of real shapes that takes 64 px and knows nothing."""
+    weights = {name: tensor.numpy() for name, tensor in random_state().items()}
+    random = np.random.default_rng(0)
+    classifier = {
+        "fc.weight": random.normal(0, 0.1, (len(classes), 512)).astype(np.float16),
+        "fc.bias": random.normal(0, 0.1, len(classes)).astype(np.float16),
+    }
+    return Checkpoint(
+        weights=weights | classifier,
+        classes=classes,
+        preprocessing=TINY,
+        temperature=1.0,
+        thresholds=Thresholds(dispatch=0.6, no_emergency=0.7),
+    )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.routing import NORMAL
-from shared.verdict import Thresholds, Verdict, judge, softmax
+from shared.verdict import Judgement, Thresholds, Verdict, judge
 
 ECE_BINS = 10
 
@@ -36,8 +36,14 @@ def evaluate(
         emergencies called no emergency) and ``misdirected_rate`` (share of emergencies dispatched as
         another situation). Rates of what does not occur are None.
     """
+    rows = np.asarray(logits, dtype=np.float64)  # (N, C)
+    return measure([judge(row, classes, temperature, thresholds) for row in rows], labels, classes)
+
+
+def measure(judgements: Sequence[Judgement], labels: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """What ``evaluate`` gives, of N decisions that were taken, with the probabilities they rest on."""
+    probabilities = np.array([[each.scores[name] for name in classes] for each in judgements])  # (N, C)
     targets = np.array([list(classes).index(label) for label in labels])
-    probabilities = softmax(np.asarray(logits, dtype=np.float64), temperature)  # (N, C)
     best = probabilities.argmax(axis=1)  # (N,)
     per_class = _per_class(targets, best, classes)
     return {
@@ -47,8 +53,13 @@ def evaluate(
         "six": _situations_alone(probabilities, targets, classes),
         "per_class": per_class,
         "ece": _rounded(calibration_error(probabilities.max(axis=1), best == targets)),
-        **_verdicts(logits, labels, classes, temperature, thresholds),
+        **_verdicts(labels, judgements),
     }
+
+
+def macro_f1(targets: NDArray[np.int64], said: NDArray[np.int64], classes: Sequence[str]) -> float:
+    """Mean F1 of the classes that occur in ``targets`` (N,)."""
+    return _macro_f1(_per_class(targets, said, classes))
 
 
 def calibration_error(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -102,14 +113,7 @@ def _situations_alone(
     }
 
 
-def _verdicts(
-    logits: NDArray[np.floating],
-    labels: Sequence[str],
-    classes: Sequence[str],
-    temperature: float,
-    thresholds: Thresholds,
-) -> dict[str, float | None]:
-    judgements = [judge(row, classes, temperature, thresholds) for row in logits]
+def _verdicts(labels: Sequence[str], judgements: Sequence[Judgement]) -> dict[str, float | None]:
     pairs = list(zip(labels, judgements, strict=True))
     normal = [j.verdict for label, j in pairs if label == NORMAL]
     emergencies = [(label, j) for label, j in pairs if label != NORMAL]

@@ -24,14 +24,16 @@ from training.backbone import PREPROCESSING, Weights
 from training.dataset import Photograph, fingerprint, folds, labels, of_split
 from training.evaluation import evaluate
 from training.features import Features, extract, list_unreadable
-from training.views import VIEWS
+from training.outcome import Outcome, Scored
+from training.scoring import measure_degraded, score_views
+from training.splits import split_check
+from training.views import DEGRADED, VIEWS
 
 MAX_FALSE_ALARMS = 0.08
 MAX_MISSED = 0.03
 FOLDS = 5
 
 _USUAL_ORDER = ("flood_risk", "fire", "protest", "accident", "altercation", "robbery")
-_DEGRADED = ("small", "compressed", "grey", "blurred", "dark", "surveillance")
 
 
 def train_head(
@@ -42,7 +44,7 @@ def train_head(
     seed: int = 0,
     preprocessing: Preprocessing = PREPROCESSING,
     console: Console,
-) -> Checkpoint:
+) -> Outcome:
     """Fit a classifier on frozen features and measure it; the same seed gives the same checkpoint.
 
     Args:
@@ -88,12 +90,25 @@ def train_head(
         config={"recipe": "head", "seed": seed, "views": list(views), "penalty": penalty, "folds": FOLDS},
         code_version=version("almenara"),
     )
+    split = split_check(photographs, console)
+    seen, scores = score_views(
+        checkpoint.weights, val, ("plain", *DEGRADED), preprocessing, seed=seed, console=console
+    )
+    list_unreadable(seen.unreadable, console)
+    names = [photograph.label for photograph in seen.photographs]
     metrics = {
-        "held_out_train": _measured(checkpoint, logits[:, 0], targets),
-        "held_out_train_all_views": _measured(checkpoint, flat, repeated),
-        **_on_val(checkpoint, val, seed, console),
+        "held_out_train": _measured(checkpoint, logits[:, 0], _names(features)),
+        "held_out_train_all_views": _measured(checkpoint, flat, _names(features, len(views))),
+        "val": _measured(checkpoint, scores[:, 0], names),
+        "val_degraded": measure_degraded(scores[:, 1:], names, classes),
     }
-    return replace(checkpoint, metrics=metrics)
+    return Outcome(
+        checkpoint=replace(checkpoint, metrics=metrics),
+        scored=Scored(photographs=seen.photographs, logits=scores[:, 0]),
+        epochs=[],
+        split=split,
+        unreadable=[*features.unreadable, *seen.unreadable],
+    )
 
 
 def class_order(names: Sequence[str]) -> tuple[str, ...]:
@@ -152,29 +167,12 @@ def _one_view_a_row(
     return logits.reshape(count * views, class_count), targets.repeat(views)  # (N * V, C), (N * V,)
 
 
-def _measured(
-    checkpoint: Checkpoint, logits: NDArray[np.float64], targets: NDArray[np.int64]
-) -> dict[str, Any]:
-    names = [checkpoint.classes[target] for target in targets]
+def _names(features: Features, times: int = 1) -> list[str]:
+    return [photograph.label for photograph in features.photographs for _ in range(times)]
+
+
+def _measured(checkpoint: Checkpoint, logits: NDArray[np.float64], names: Sequence[str]) -> dict[str, Any]:
     return evaluate(logits, names, checkpoint.classes, checkpoint.temperature, checkpoint.thresholds)
-
-
-def _on_val(checkpoint: Checkpoint, val: Sequence[Photograph], seed: int, console: Console) -> dict[str, Any]:
-    weights = dict(checkpoint.weights)
-    head = logistic.Head(weight=weights.pop("fc.weight"), bias=weights.pop("fc.bias"))
-    views = ("plain", *_DEGRADED)
-    features = extract(weights, val, views, checkpoint.preprocessing, seed=seed, console=console)
-    list_unreadable(features.unreadable, console)
-    targets = _targets(features, checkpoint.classes)
-    plain = head.logits(features.of_view("plain"))  # (N, C)
-    degraded = {
-        view: round(float((head.logits(features.of_view(view)).argmax(axis=1) == targets).mean()), 4)
-        for view in _DEGRADED
-    }
-    return {
-        "val": _measured(checkpoint, plain, targets),
-        "val_degraded": degraded,
-    }
 
 
 def chosen_views(names: str) -> tuple[str, ...]:

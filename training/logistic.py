@@ -173,9 +173,9 @@ def choose_thresholds(
     """
     situations = [position for position, name in enumerate(classes) if name != NORMAL]
     best = probabilities[:, situations].max(axis=1)  # (N,)
-    if NORMAL not in classes:
+    is_normal = targets == (list(classes).index(NORMAL) if NORMAL in classes else -1)
+    if not is_normal.any():
         return Thresholds(dispatch=0.5, no_emergency=1.0)  # nothing to weigh against; a coin's worth
-    is_normal = targets == list(classes).index(NORMAL)
     normal = probabilities[:, list(classes).index(NORMAL)]  # (N,)
     choices = []
     for no_emergency in _PROBABILITIES:

@@ -1,17 +1,24 @@
 """A checkpoint measured on any labelled folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
-from training.dataset import labels, of_split, read_folder, without
-from training.evaluation import evaluate
-from training.features import extract, list_unreadable
+from shared.preprocessing import Preprocessing
+from shared.verdict import Thresholds, judge
+from training.dataset import Photograph, labels, of_split, read_folder, without
+from training.evaluation import evaluate, measure
+from training.features import Features, extract, list_unreadable
 from training.logistic import Head
+from training.views import DEGRADED
+
+_ANY = Thresholds(dispatch=0.0, no_emergency=1.0)  # verdicts are not asked for
 
 
 def score_folder(
@@ -49,15 +56,53 @@ def score_folder(
             f"(it knows {', '.join(checkpoint.classes)})",
             remedy=f"rename the class, or leave it out with --without {unknown[0]}",
         )
-    weights = dict(checkpoint.weights)
-    head = Head(weight=weights.pop("fc.weight"), bias=weights.pop("fc.bias"))
-    found = extract(weights, photographs, ("plain",), checkpoint.preprocessing, seed=0, console=console)
+    found, scores = score_views(
+        checkpoint.weights, photographs, ("plain",), checkpoint.preprocessing, seed=0, console=console
+    )
     list_unreadable(found.unreadable, console)
     if not found.photographs:
         raise ConfigError(f"no photograph of {folder} can be read", remedy="see the reasons above")
-    logits = head.logits(found.of_view("plain"))  # (N, C)
+    logits = scores[:, 0]  # (N, C)
     shown = [photograph.label for photograph in found.photographs]
     return evaluate(logits, shown, checkpoint.classes, checkpoint.temperature, checkpoint.thresholds)
+
+
+def score_views(
+    weights: Mapping[str, NDArray[Any]],
+    photographs: Sequence[Photograph],
+    views: Sequence[str],
+    preprocessing: Preprocessing,
+    *,
+    seed: int,
+    console: Console,
+) -> tuple[Features, NDArray[np.float64]]:
+    """Look at photographs with a whole network, as the worker would: what was seen, and (N, V, C) scores."""
+    backbone = dict(weights)
+    head = Head(weight=backbone.pop("fc.weight"), bias=backbone.pop("fc.bias"))
+    found = extract(backbone, photographs, views, preprocessing, seed=seed, console=console)
+    return found, head.logits(found.values)  # (N, V, C)
+
+
+def measure_degraded(
+    scores: NDArray[np.float64], shown: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Accuracy, macro-F1, and the situations' macro-F1 alone, of each degraded view.
+
+    Args:
+        scores: (N, D, C) of the views ``training.views.DEGRADED``.
+        shown: N labels.
+        classes: C names.
+    """
+    figures = {}
+    for position, view in enumerate(DEGRADED):
+        judgements = [judge(row, classes, 1.0, _ANY) for row in scores[:, position]]
+        found = measure(judgements, shown, classes)
+        figures[view] = {
+            "accuracy": found["accuracy"],
+            "macro_f1": found["macro_f1"],
+            "six_macro_f1": found["six"]["macro_f1"],
+        }
+    return figures
 
 
 def table(measured: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ step, and the best epoch is the one with the best training accuracy: the study's
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Protocol
 
@@ -31,13 +31,22 @@ from training.dataset import Photograph, fingerprint, labels
 from training.evaluation import evaluate
 from training.features import extract, list_unreadable
 from training.head import class_order
-from training.splits import draw_test, parted, untested
+from training.outcome import Outcome, Scored
+from training.splits import draw_test, parted, split_check
 
 EPOCHS = 15
 BATCH = 32
 LEARNING_RATE = 5e-4
 BETAS = (0.9, 0.999)
 TEST_SHARE = 0.3
+
+_STUDY = {
+    "recipe": "seed",
+    "batch": BATCH,
+    "learning_rate": LEARNING_RATE,
+    "betas": list(BETAS),
+    "test_share": TEST_SHARE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ def train_seed(
     preprocessing: Preprocessing = PREPROCESSING,
     console: Console,
     say: Callable[[str], None],
-) -> tuple[Checkpoint, list[Epoch]]:
+) -> Outcome:
     """Follow the study's recipe on its own 70/30 split; the same seed gives the same checkpoint.
 
     Args:
@@ -104,7 +113,9 @@ def train_seed(
     check_counts(seen.photographs, classes)
     test = draw_test(seen.photographs, TEST_SHARE, seed, grouped=grouped)
     train = sorted(set(range(len(seen.photographs))) - set(test))
-    leaking = _say_split(seen.photographs, test, say)
+    split = _check_split(seen.photographs, test, console)
+    for sentence in split:
+        say(sentence)
     targets = torch.tensor([classes.index(photograph.label) for photograph in seen.photographs])  # (N,)
     layer, passed = _fit(seen, train, targets, len(classes), seed=seed, epochs=epochs, say=say)
     best = max(passed, key=lambda each: each.accuracy)  # the first of equals
@@ -116,15 +127,8 @@ def train_seed(
         thresholds=always_dispatch(classes),
         data_fingerprint=fingerprint(_as_split(seen.photographs, test)),
         config={
-            "recipe": "seed",
-            "seed": seed,
-            "epochs": epochs,
-            "batch": BATCH,
-            "learning_rate": LEARNING_RATE,
-            "betas": list(BETAS),
-            "test_share": TEST_SHARE,
-            "grouped": grouped,
-            "plain_loop": plain_loop,
+            **_STUDY,
+            **{"seed": seed, "epochs": epochs, "grouped": grouped, "plain_loop": plain_loop},
         },
         code_version=version("almenara"),
     )
@@ -136,13 +140,19 @@ def train_seed(
     metrics = {
         "training_photographs": len(train),
         "unreadable": len(seen.unreadable),
-        "groups_on_both_sides": leaking,
+        "groups_on_both_sides": len(parted(seen.photographs, test)),
         "best_epoch": best.epoch,
         "best_training_accuracy": round(best.accuracy, 5),
         "test_accuracy": round(accuracy, 5),
         "test": evaluate(logits, names, classes, checkpoint.temperature, checkpoint.thresholds),
     }
-    return replace(checkpoint, metrics=metrics), passed
+    return Outcome(
+        checkpoint=replace(checkpoint, metrics=metrics),
+        scored=Scored(photographs=[seen.photographs[position] for position in test], logits=logits),
+        epochs=[asdict(epoch) for epoch in passed],
+        split=split,
+        unreadable=seen.unreadable,
+    )
 
 
 def always_dispatch(classes: Sequence[str]) -> Thresholds:
@@ -265,33 +275,23 @@ def _fit(
     return best, passed
 
 
-def _say_split(photographs: Sequence[Photograph], test: Sequence[int], say: Callable[[str], None]) -> int:
-    say(f"{len(photographs) - len(test)} photographs to learn from, {len(test)} to be tested on")
-    leaking = parted(photographs, test)
-    if leaking:
-        within = set(leaking)
-        known = sum(photographs[position].group in within for position in test)
-        say(
-            f"THIS SPLIT LEAKS: {len(leaking)} groups are on both sides, {known} test photographs have "
-            "a sibling among those to learn from, so the test accuracy flatters"
-        )
+def _check_split(photographs: Sequence[Photograph], test: Sequence[int], console: Console) -> list[str]:
     if not test:
         raise ConfigError(
             "every class is all one group, so nothing is left to be tested on",
             remedy="--ungrouped parts groups, and leaks",
         )
-    for name in untested(photographs, test):
-        say(f"{name} is all one group: nothing of it is left to be tested on")
-    return len(leaking)
+    counted = f"{len(photographs) - len(test)} photographs to learn from, {len(test)} to be tested on."
+    return [counted, *split_check(_as_split(photographs, test), console, held_out="the test photographs")]
 
 
-def _test_logits(checkpoint: Checkpoint, seen: _Seen, test: Sequence[int]) -> NDArray[np.float32]:
+def _test_logits(checkpoint: Checkpoint, seen: _Seen, test: Sequence[int]) -> NDArray[np.float64]:
     """(tested, C) scores of the model as it will be saved."""
     weight = torch.from_numpy(checkpoint.weights["fc.weight"]).float()  # (C, 512)
     bias = torch.from_numpy(checkpoint.weights["fc.bias"]).float()  # (C,)
     begins = range(0, len(test), BATCH)
     rows = [seen.features(test[begin : begin + BATCH]) @ weight.T + bias for begin in begins]  # (B, C) each
-    logits: NDArray[np.float32] = torch.cat(rows).numpy()  # (tested, C)
+    logits: NDArray[np.float64] = torch.cat(rows).double().numpy()  # (tested, C)
     return logits
 
 

@@ -71,6 +71,9 @@ VIEWS: dict[str, _Look] = {
 }
 """Every view by name; ``plain`` is what the worker will see and comes first."""
 
+DEGRADED = ("small", "compressed", "grey", "blurred", "dark", "surveillance")
+"""Views with the look taken away; a model is measured on each."""
+
 _AS_IT_LIES = {"plain", "mirrored"}
 
 

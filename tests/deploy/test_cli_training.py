@@ -71,8 +71,12 @@ def started(*arguments: str, through: tuple[str, ...] = ()) -> "subprocess.Popen
 def test_a_seed_run_leaves_everything_behind(run: Path) -> None:
     """Checkpoint, figures and table, that agree, and nothing unfinished."""
     pytest.importorskip("matplotlib", reason="matplotlib, of the extra `train`, is not installed")
-    names = ["accuracy.png", "cost.png", "epochs.csv", "metrics.json", "street1-resnet34.safetensors"]
-    assert sorted(path.name for path in run.iterdir()) == names
+    names = {"accuracy.png", "cost.png", "epochs.csv", "metrics.json", "street1-resnet34.safetensors"}
+    assert {path.name for path in run.iterdir()} == names | {
+        "report.html",
+        "confusion.png",
+        "reliability.png",
+    }
     checkpoint = Checkpoint.load(run / "street1-resnet34.safetensors")
     record = json.loads((run / "metrics.json").read_text())
     assert record["model"] == checkpoint.model_id
@@ -100,20 +104,30 @@ def test_without_matplotlib_everything_else_is_written(
     said = capsys.readouterr().out
     assert "pip install" in said
     assert "epoch    cost  accuracy" in said
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
-def test_the_head_recipe_is_the_default(
-    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("recipe", "flags"), [("tune", ["--epochs", "1"]), ("head", ["--views", "plain"])])
+def test_every_recipe_leaves_a_model_and_a_report(
+    folder: Path,
+    weights: Path,
+    tmp_path: Path,
+    *,
+    recipe: str,
+    flags: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without a recipe the classifier is chosen by held-out loss, and what it started from is recorded."""
-    arguments = ["train", str(folder), "--views", "plain", "--init", str(weights), "--out", str(tmp_path)]
-    assert main(arguments) == 0
+    """Tune is the default; what a run started from is recorded, and the report names its model."""
+    chosen = ["--recipe", recipe] if recipe != "tune" else []
+    places = ["--init", str(weights), "--out", str(tmp_path)]
+    assert main(["train", str(folder), *chosen, *flags, *places]) == 0
     checkpoint = Checkpoint.load(tmp_path / "street1-resnet34.safetensors")
-    assert checkpoint.config["recipe"] == "head"
+    assert checkpoint.config["recipe"] == recipe
     assert len(checkpoint.config["init"]) == 12
     assert checkpoint.model_id in capsys.readouterr().out
-    assert not (tmp_path / "epochs.csv").exists()
+    assert checkpoint.model_id in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "epochs.csv").exists() == (recipe == "tune")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 def test_evaluating_gives_the_promised_fields(
@@ -163,12 +177,14 @@ def test_a_class_that_the_model_lacks_is_refused(
     ("changes", "complaint"),
     [
         (["--init", "nowhere.safetensors"], "nowhere.safetensors can't be read"),
-        (["--epochs", "3"], "belong to the seed recipe"),
+        (["--plain-loop"], "--plain-loop does not belong to the recipe tune"),
         (["--recipe", "seed", "--epochs", "0"], "--epochs 0 is not above 0"),
-        (["--recipe", "seed", "--views", "plain"], "--views belongs to the head recipe"),
+        (["--recipe", "seed", "--views", "plain"], "--views does not belong to the recipe seed"),
         (["--views", "mirrored"], "plain first"),
         (["--without", "fire"], "fewer than two classes"),
         (["--seed", "-1"], "--seed -1 is below 0"),
+        (["--unlabelled", "more"], "--unlabelled is of use only where teachers"),
+        (["--recipe", "head", "--teacher"], "--teacher does not belong to the recipe head"),
     ],
 )
 def test_wrong_flags_are_said_before_the_work(

@@ -42,7 +42,7 @@ def trained(photographs: Sequence[Photograph], weights: Path, **options: Any) ->
         preprocessing=TINY,
         console=options.pop("console", Console(file=StringIO())),
         **options,
-    )
+    ).checkpoint
 
 
 def test_a_checkpoint_tells_what_it_was_trained_on(folder: Path, weights: Path, tmp_path: Path) -> None:

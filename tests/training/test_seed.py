@@ -54,7 +54,7 @@ def followed(
     """A run at 64 px, and what it said."""
     said: list[str] = []
     console = options.pop("console", Console(file=StringIO()))
-    checkpoint, passed = train_seed(
+    outcome = train_seed(
         photographs,
         backbone,
         preprocessing=TINY,
@@ -63,7 +63,7 @@ def followed(
         epochs=epochs,
         **options,
     )
-    return checkpoint, passed, said
+    return outcome.checkpoint, [Epoch(**row) for row in outcome.epochs], said  # type: ignore[arg-type]
 
 
 def test_both_loops_end_in_the_same_place(photographs: list[Photograph], backbone: Weights) -> None:

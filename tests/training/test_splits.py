@@ -1,10 +1,13 @@
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from conftest import picture_bytes
+from rich.console import Console
 
 from training.dataset import Photograph
-from training.splits import draw_test, parted, untested
+from training.splits import draw_test, leaks, parted, split_check, untested
 
 
 def many(*groups: tuple[str, str, int]) -> list[Photograph]:
@@ -70,3 +73,81 @@ def test_the_draw_follows_the_seed() -> None:
     photographs = many(*((f"g{n}", "fire", 1) for n in range(30)))
     assert draw_test(photographs, 0.3, 1) == draw_test(photographs, 0.3, 1)
     assert draw_test(photographs, 0.3, 1) != draw_test(photographs, 0.3, 2)
+
+
+def placed(folder: Path, *rows: tuple[str, int, str, str]) -> list[Photograph]:
+    """Photographs by (name, seed of the scene, split, group); same seeds are near duplicates."""
+    photographs = []
+    for place, (name, seed, split, group) in enumerate(rows):
+        path = folder / name
+        path.write_bytes(picture_bytes(seed, size_px=(160 + 10 * place, 120)))
+        photographs.append(Photograph(path=path, name=name, split=split, label="fire", group=group))
+    return photographs
+
+
+def test_near_duplicates_on_both_sides_are_found_whatever_the_groups_say(tmp_path: Path) -> None:
+    """Each photograph of val comes with its double in train; doubles on one side are no leak."""
+    photographs = placed(
+        tmp_path,
+        ("a", 1, "train", "g1"),
+        ("b", 2, "train", "g2"),
+        ("c", 2, "train", "g2"),
+        ("d", 2, "val", "g3"),
+        ("e", 3, "val", "g4"),
+        ("f", 3, "val", "g5"),
+        ("g", 1, "val", "g1"),
+    )
+    found = [(each.name, other.name) for each, other in leaks(photographs)]
+    assert [name for name, _ in found] == ["d", "g"]
+    assert found[0][1] in "bc"
+    assert found[1][1] == "a"
+
+
+def test_a_split_that_does_not_leak_is_said_to_be_clean(tmp_path: Path) -> None:
+    """Two sentences, one about groups and one about near duplicates."""
+    photographs = placed(tmp_path, ("a", 1, "train", "g1"), ("b", 1, "train", "g1"), ("c", 2, "val", "g2"))
+    assert split_check(photographs) == [
+        "Of 2 groups, none is both in train and in val.",
+        "Of 1 photographs in val, none has a near duplicate in train.",
+    ]
+
+
+def test_a_split_that_leaks_is_said_to_leak(tmp_path: Path) -> None:
+    """Parted groups and near duplicates are counted, the first ones named, and names are safe to show."""
+    rows = [(f"{n}{side[0]}\x1b", n, side, f"g{n}") for n in range(5) for side in ("train", "val")]
+    [groups, duplicates] = split_check(placed(tmp_path, *rows, ("z", 9, "val", "z")))
+    assert groups == (
+        "THIS SPLIT LEAKS: of 6 groups, 5 are both in train and in val: g0; g1; g2; and 2 more."
+    )
+    assert duplicates == (
+        "THIS SPLIT LEAKS: of 6 photographs in val, 5 have a near duplicate in train, so val flatters: "
+        "0v\\u001B is like 0t\\u001B; 1v\\u001B is like 1t\\u001B; 2v\\u001B is like 2t\\u001B; and 2 more."
+    )
+
+
+def test_what_the_check_can_not_see_is_said(tmp_path: Path) -> None:
+    """Classes that val does not have, and photographs that could not be compared."""
+    rows = (("a", 1, "train", "g1"), ("b", 2, "val", "g2"), ("c", 3, "train", "g3"), ("d", 4, "train", "g4"))
+    [one, two, three, four] = placed(tmp_path, *rows)
+    other = Photograph(path=three.path, name="c", split="train", label="robbery", group="g3")
+    four.path.write_bytes(b"no picture")
+    assert split_check([one, two, other, four])[2:] == [
+        "Nothing in val shows robbery, so val says nothing about it.",
+        "1 photographs could not be compared (unreadable, or of one plain colour): d.",
+    ]
+
+
+def test_a_split_without_validation_is_checked_too(tmp_path: Path) -> None:
+    """There is nothing to compare, and nothing breaks."""
+    assert split_check(placed(tmp_path, ("a", 1, "train", "g1")))[1:] == [
+        "Of 0 photographs in val, none has a near duplicate in train.",
+        "Nothing in val shows fire, so val says nothing about it.",
+    ]
+    assert len(split_check([])) == 2
+
+
+def test_checking_shows_its_progress(tmp_path: Path) -> None:
+    """A bar on the console that was given."""
+    spoken = StringIO()
+    split_check(placed(tmp_path, ("a", 1, "train", "g1")), Console(file=spoken))
+    assert "comparing" in spoken.getvalue()
