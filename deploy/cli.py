@@ -208,8 +208,8 @@ def _add_training(add: _Add) -> None:
         "--recipe",
         choices=("tune", "head", "seed"),
         default="tune",
-        help="tune: all layers (default; an hour or more without a GPU); head: the last layer alone, in "
-        "minutes; seed: the original study's",
+        help="tune: all layers (default; an hour or more without a GPU; best with --teacher); head: the last "
+        "layer alone, in minutes; seed: the original study's",
     )
     train.add_argument(
         "--init",

@@ -140,8 +140,17 @@ def _difference(left: str, run: Mapping[str, Any]) -> str:
         before = json.loads(left)
     except json.JSONDecodeError:
         return "its run.json can't be read"
-    keys = [key for key in sorted({*before, *run}) if before.get(key) != run.get(key)]
-    return ", ".join(f"{key} was {before.get(key)!r} and is {run.get(key)!r}" for key in keys)
+    left_flat, run_flat = _flat(before), _flat(json.loads(json.dumps(run)))
+    keys = [key for key in sorted({*left_flat, *run_flat}) if left_flat.get(key) != run_flat.get(key)]
+    return ", ".join(f"{key} was {left_flat.get(key)!r} and is {run_flat.get(key)!r}" for key in keys)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is nested, by its innermost name."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value) if isinstance(value, dict) else {key: value}
+    return flat
 
 
 def _unkept(folder: Path, error: Exception) -> ConfigError:

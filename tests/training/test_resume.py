@@ -7,7 +7,7 @@ import torch
 from shared.errors import ConfigError
 from training.resume import NAME, Progress, forget
 
-RUN = {"recipe": "tune", "seed": 0}
+RUN = {"recipe": "tune", "seed": 0, "schedule": {"cycles": ((12, 0.5),), "batch": 64}}
 
 
 class CutError(Exception):
@@ -42,6 +42,16 @@ def test_another_run_does_not_go_on_with_it(tmp_path: Path) -> None:
         pass
     with Progress(tmp_path, RUN) as progress:
         assert progress.load("epoch") == {"epoch": 0}
+
+
+def test_what_differs_is_named_and_nothing_else(tmp_path: Path) -> None:
+    """Of a schedule, only the setting that changed."""
+    cut_off(tmp_path, "epoch", {"epoch": 0})
+    other = {**RUN, "schedule": {"cycles": ((13, 0.5),), "batch": 64}}
+    with pytest.raises(ConfigError) as refused, Progress(tmp_path, other):
+        pass
+    assert "cycles was [[12, 0.5]] and is [[13, 0.5]]. Repeat" in str(refused.value)
+    assert "batch" not in str(refused.value)
 
 
 def test_two_runs_at_once_are_told_apart(tmp_path: Path) -> None:
