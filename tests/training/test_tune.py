@@ -102,7 +102,7 @@ def test_a_killed_run_ends_with_the_same_model(
     command = [sys.executable, "-c", code, str(folder), str(weights), str(tmp_path)]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     kept = tmp_path / NAME / "epoch.pt"
-    wait_until(lambda: kept.exists() or process.poll() is not None, within_s=60, what="a first epoch")
+    wait_until(lambda: kept.exists() or process.poll() is not None, within_s=90, what="a first epoch")
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was still at work"
     said: list[str] = []
