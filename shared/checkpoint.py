@@ -24,7 +24,8 @@ from shared.verdict import Thresholds
 FORMAT_VERSION = 1
 ARCHITECTURE = "resnet34"
 METADATA_KEY = "almenara"
-_CLASS_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+CLASS_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+CLASS_NAME_CHARACTERS = 64
 _RESNET34_BLOCKS = (3, 4, 6, 3)  # Source: He et al. 2015, table 1
 _REMEDY = "use a checkpoint written by 'almenara train', or copy this one again"
 
@@ -127,7 +128,11 @@ class Checkpoint:
             ValueError: they don't; the message says which.
         """
         for name in self.classes:
-            if not isinstance(name, str) or len(name) > 64 or not _CLASS_NAME.fullmatch(name):
+            if (
+                not isinstance(name, str)
+                or len(name) > CLASS_NAME_CHARACTERS
+                or not CLASS_NAME.fullmatch(name)
+            ):
                 raise ValueError(f"{name!r} is not a class name such as flood_risk")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"a class is named twice in {', '.join(self.classes)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from shared.checkpoint import CLASS_NAME, CLASS_NAME_CHARACTERS
 from shared.errors import ConfigError
 from training.duplicates import clusters, hashes
 
@@ -21,8 +22,6 @@ VAL_SHARE = 0.2
 
 _COLUMNS = ("path", "split", "class")
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-_CLASS_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")  # what shared.checkpoint takes; a test compares
-_CLASS_NAME_CHARACTERS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,10 +319,10 @@ def _without_photographs(folder: Path) -> ConfigError:
 
 def _check_class_names(photographs: Iterable[Photograph], folder: Path) -> None:
     for label in labels(photographs):
-        if len(label) > _CLASS_NAME_CHARACTERS or not _CLASS_NAME.fullmatch(label):
-            fitting = "_".join(re.findall("[a-z0-9]+", label.lower()))[:_CLASS_NAME_CHARACTERS].strip("_")
+        if len(label) > CLASS_NAME_CHARACTERS or not CLASS_NAME.fullmatch(label):
+            fitting = "_".join(re.findall("[a-z0-9]+", label.lower()))[:CLASS_NAME_CHARACTERS].strip("_")
             suitable = (
-                f"rename it, for instance to {fitting}" if _CLASS_NAME.fullmatch(fitting) else "rename it"
+                f"rename it, for instance to {fitting}" if CLASS_NAME.fullmatch(fitting) else "rename it"
             )
             raise ConfigError(
                 f"in {folder}, {label!r} is not a class name such as flood_risk", remedy=suitable

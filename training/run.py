@@ -21,8 +21,6 @@ from training.seed import EPOCHS, always_dispatch, check_counts, train_seed
 from training.tune import train_tuned
 from training.views import VIEWS
 
-RECIPES = ("tune", "head", "seed")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -31,7 +29,7 @@ class Run:
     Attributes:
         folder: labelled photographs.
         out: where the results go.
-        recipe: one of ``RECIPES``.
+        recipe: ``tune``, ``head`` or ``seed``.
         init: weights to start from, or None for torchvision's ImageNet weights.
         seed: of everything drawn by chance.
         leave_out: classes that are left out.

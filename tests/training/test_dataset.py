@@ -408,19 +408,3 @@ def test_groups_are_drawn_in_order_until_the_share_is_full() -> None:
     assert dataset.draw_groups(content, 0.3) == {0, 2}
     assert dataset.draw_groups([Counter(fire=5), Counter(fire=4), Counter(fire=1, protest=1)], 0.1) == {1}
     assert dataset.draw_groups([Counter(fire=5)], 0.9) == set()
-
-
-def test_folds_are_dealt_evenly_however_few_there_are() -> None:
-    """One photograph of each of five classes: five folds of one, not one fold of five."""
-    rows = [
-        Photograph(path=Path(label), name=label, split="val", label=label, group=label)
-        for label in ("a", "b", "c", "d", "e")
-    ]
-    assert sorted(folds(rows, 5, seed=0)) == [0, 1, 2, 3, 4]
-
-
-def test_a_group_named_by_a_stranger_has_a_fold() -> None:
-    """A file name need not be UTF-8, and a photograph without a group is one by its file name."""
-    name = b"caf\xe9.jpg".decode(errors="surrogateescape")
-    odd = Photograph(path=Path(name), name=name, split="val", label="a", group=name)
-    assert folds([odd], 5, seed=0) == [0]
