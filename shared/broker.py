@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,25 +159,55 @@ def patiently(
         BrokerAwayError: `stop` turned true while the broker was away.
         RedisError: a fault that waiting does not cure.
     """
-    away_since: float | None = None
+    away = back = False
     wait_s = 0.05
-    while True:
-        try:
-            outcome = work()
-        except RedisError as error:
-            if not is_broker_fault(error):
-                raise
-            if away_since is None:
-                away_since = time.monotonic()
+    try:
+        while True:
+            try:
+                outcome = work()
+            except RedisError as error:
+                if not is_broker_fault(error):
+                    raise
+                if not away:
+                    away = True
+                    _outage.begin(error)
+                if stop():
+                    raise BrokerAwayError(f"stopped while the broker was away ({error})") from error
+                sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                wait_s = min(wait_s * 2, MAX_WAIT_S)
+            else:
+                back = True
+                return outcome
+    finally:
+        if away:
+            _outage.end(back=back)
+
+
+class _Outage:
+    """Threads that wait for the broker: the first says that it is away, the last that it is back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._since_s = 0.0
+
+    def begin(self, error: Exception) -> None:
+        """One more thread waits."""
+        with self._lock:
+            self._waiting += 1
+            if self._waiting == 1:
+                self._since_s = time.monotonic()
                 log.warning("broker away, waiting", error=str(error) or type(error).__name__)
-            if stop():
-                raise BrokerAwayError(f"stopped while the broker was away ({error})") from error
-            sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            wait_s = min(wait_s * 2, MAX_WAIT_S)
-        else:
-            if away_since is not None:
-                log.info("broker is back", away_s=round(time.monotonic() - away_since, 1))
-            return outcome
+
+    def end(self, *, back: bool) -> None:
+        """One thread less, because the broker is `back` or because it gave up."""
+        with self._lock:
+            self._waiting -= 1
+            if back and self._waiting == 0:
+                log.info("broker is back", away_s=round(time.monotonic() - self._since_s, 1))
+
+
+_outage = _Outage()
 
 
 def _words(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The image store: pictures by content, and a sidecar for each incident. A local folder or any fsspec URL."""
 
+import errno
 import json
 import os
 import threading
@@ -11,8 +12,11 @@ from typing import Any
 
 import fsspec
 
-from shared.errors import ConfigError, PermanentError, TransientError
+from shared.errors import AlmenaraError, ConfigError, PermanentError, TransientError
 from shared.incidents import Photograph, RecordError, encoded
+
+# Not too many open files, no memory, or a stale mount: these strike every picture.
+_ONE_FILES_FAULT = (errno.EIO, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 PICTURES = "pictures"
 SIDECARS = "incidents"
@@ -22,6 +26,12 @@ class ImageMissingError(PermanentError):
     """Raised when the image store answers, and does not have the picture."""
 
     default_reason = "image_missing"
+
+
+class ImageUnreadableError(AlmenaraError):
+    """Raised when the image store serves, and this one picture can't be read: a bad sector, a wrong owner."""
+
+    default_reason = "image_unreadable"
 
 
 class StoreAwayError(TransientError):
@@ -108,6 +118,7 @@ class ImageStore:
 
         Raises:
             ImageMissingError: the store does not have it.
+            ImageUnreadableError: the store, a local folder, has it and can't read it.
             StoreAwayError: the store can't be read.
         """
         try:
@@ -123,6 +134,11 @@ class ImageStore:
                 raise _away(self.url, error) from error
             raise ImageMissingError(f"the image store {self.url} has no {place}") from error
         except OSError as error:
+            if error.errno in _ONE_FILES_FAULT and self._local is not None and self._holds(place):
+                raise ImageUnreadableError(
+                    f"the image store {self.url} can't read {place}: {error.strerror}",
+                    remedy="check the disk and who owns the file",
+                ) from error
             raise _away(self.url, error) from error
         return data
 

@@ -20,6 +20,7 @@ from worker.executions import Execution
 log = structlog.get_logger()
 
 Pixels = NDArray[np.uint8]
+Fetched = Pixels | AlmenaraError
 Outcome = Decision | AlmenaraError
 """A decision; a PermanentError for review; a TransientError to wait for; any other error to try again."""
 
@@ -38,25 +39,19 @@ class Classifier:
         """What records say decided."""
         return f"{self.checkpoint.model_id} {self.engine.name}"
 
-    def classify(self, batch: Sequence[Execution], pool: Executor) -> list[Outcome]:
-        """Decide about each execution of a batch, in order. One bad picture hurts only itself.
+    def fetch(self, batch: Sequence[Execution], pool: Executor) -> list[Fetched]:
+        """The pixels of each execution of a batch, in order, or why there are none.
 
         Args:
             batch: executions that have an incident.
             pool: threads to fetch and decode in.
         """
-        outcomes: list[Outcome | None] = [None] * len(batch)
-        decoded: list[tuple[int, Pixels]] = []
-        for index, fetched in enumerate(pool.map(self._fetch, batch)):
-            if isinstance(fetched, AlmenaraError):
-                outcomes[index] = fetched
-            else:
-                decoded.append((index, fetched))
-        if decoded:
-            scored = self._scores([pixels for _, pixels in decoded])
-            for (index, _), outcome in zip(decoded, scored, strict=True):
-                outcomes[index] = outcome
-        return [outcome for outcome in outcomes if outcome is not None]
+        return list(pool.map(self._fetch, batch))
+
+    def judge(self, fetched: Sequence[Fetched]) -> list[Outcome]:
+        """Decide about each picture of a batch, in order. One bad picture hurts only itself."""
+        outcomes = iter(self._scores(pictures) if (pictures := _pictures(fetched)) else [])
+        return [each if isinstance(each, AlmenaraError) else next(outcomes) for each in fetched]
 
     def review(self, error: AlmenaraError) -> Decision:
         """What is told of a photograph that no model could judge: a person must look."""
@@ -70,7 +65,7 @@ class Classifier:
             detail=error.detail,
         )
 
-    def _fetch(self, execution: Execution) -> Pixels | AlmenaraError:
+    def _fetch(self, execution: Execution) -> Fetched:
         assert execution.incident is not None
         try:
             data = self.store.get(execution.incident.photograph.image)
@@ -114,3 +109,7 @@ class Classifier:
             reason="low_confidence" if judgement.verdict is Verdict.UNSURE else "",
             detail="the model is not sure enough" if judgement.verdict is Verdict.UNSURE else "",
         )
+
+
+def _pictures(fetched: Sequence[Fetched]) -> list[Pixels]:
+    return [each for each in fetched if not isinstance(each, AlmenaraError)]

@@ -36,6 +36,7 @@ class Keeper:
         self._lease_s = lease_s
         self._batch_timeout_s = batch_timeout_s
         self._held: dict[str, Execution] = {}
+        self._unjudged = 0
         self._hangs_at_s = math.inf
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -51,16 +52,22 @@ class Keeper:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def hold(self, executions: Iterable[Execution]) -> None:
-        """These are in memory now."""
+    def hold(self, batch: Iterable[Execution]) -> None:
+        """A batch is in memory now, and is to go through the model."""
         with self._lock:
-            self._held = {execution.member: execution for execution in executions}
-            self._hangs_at_s = time.monotonic() + self._batch_timeout_s
+            self._held |= {execution.member: execution for execution in batch}
+            self._unjudged += 1
+            if self._unjudged == 1:
+                self._hangs_at_s = time.monotonic() + self._batch_timeout_s
 
     def judged(self) -> None:
-        """The batch is through the model. What is left, publishing, may wait for the broker for hours."""
+        """A batch is through the model; the next one's time begins.
+
+        What is left for it, publishing, may wait for the broker for hours.
+        """
         with self._lock:
-            self._hangs_at_s = math.inf
+            self._unjudged -= 1
+            self._hangs_at_s = time.monotonic() + self._batch_timeout_s if self._unjudged else math.inf
 
     def drop(self, executions: Iterable[Execution]) -> None:
         """These have ended."""

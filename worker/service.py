@@ -1,10 +1,10 @@
-"""The batch worker: RQ's worker with batches, leases, and a broker that may be away."""
+"""The batch worker: RQ's worker with batches, leases, stages that overlap, and a broker that may be away."""
 
 import os
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -37,6 +37,7 @@ from worker.executions import (
     sweep,
 )
 from worker.keeper import Keeper
+from worker.stages import Stages
 
 log = structlog.get_logger()
 
@@ -47,10 +48,15 @@ FORWARD_S = 0.5
 """A batch is capped at about this much forward time: what waits behind it waits no longer."""
 
 LARGEST_BATCH = 256
+EXIT_LEFT = 1
+"""Of a worker that a second signal made leave."""
 
 
 class BatchWorker(BaseWorker):
     """Takes what is queued up to a maximum, classifies it in one pass, publishes it, and begins again.
+
+    A batch is fetched and decoded in this thread while the one before it is in the model's, and published in
+    a third. No more is taken than keeps the model busy: what waits in the queue can go to another worker.
 
     A subclass of RQ's worker, so that RQ's own tools see it, suspend it and stop it. The loop is ours: RQ's
     ends at faults of the broker that ours waits out, and does its bookkeeping job by job.
@@ -80,6 +86,7 @@ class BatchWorker(BaseWorker):
         self._swept_at_s = 0.0
         self._maintained_at_s = time.monotonic()
         self._pause_s = 0.0
+        self._stages = Stages()
         self.keeper = Keeper(
             broker,
             self.name,
@@ -90,7 +97,7 @@ class BatchWorker(BaseWorker):
 
     def warm_up(self) -> None:
         """Run the model once before saying ready, and size the batches by what it takes."""
-        seconds = self._classifier.engine.warm_up()
+        seconds = self._stages.warm(self._classifier.engine.warm_up)
         if self._settings.max_batch is None:
             self._limit = max(1, min(LARGEST_BATCH, int(FORWARD_S / max(seconds, 1e-6))))
         log.info(
@@ -111,45 +118,52 @@ class BatchWorker(BaseWorker):
     def work(self, *_: Any, **__: Any) -> bool:
         """Work until a signal says stop; whether any photograph was decided.
 
-        A first SIGTERM or SIGINT finishes the batch, a second one gives its jobs back to the queue.
+        A first SIGTERM or SIGINT finishes what was taken, a second one gives it back to the queue.
         """
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        leave_now = False
         try:
             patiently(self._register, stop=self._told_to_stop)
             self.keeper.start()
             log.info("worker ready", worker=self.name, queue=QUEUE)
-            threads = max(2, os.cpu_count() or 2)
-            with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-                while not self._stop_requested:
-                    self._turn(pool)
+            while not self._stop_requested:
+                self._turn()
+            self._stages.settle(leave=0)
         except BrokerAwayError:
             log.warning("stopping while the broker is away; what was in hand is taken over in seconds")
         except SystemExit:
             log.warning("leaving now")
-            raise
+            leave_now = True
         finally:
             self._leave()
+        if leave_now:
+            # A thread can't be interrupted in a decoder or a driver, and Python's own exit waits for all.
+            os._exit(EXIT_LEFT)
         return bool(self._counts)
 
-    def _turn(self, pool: ThreadPoolExecutor) -> None:
+    def _turn(self) -> None:
         patiently(self._sweep_if_due, stop=self._told_to_stop)
+        self._stages.settle(leave=1)
+        if self._stop_requested:
+            return
         ids = new_ids(self._limit)
         batch = patiently(lambda: self._next_batch(ids), stop=self._told_to_stop)
         if batch:
             self.keeper.hold(batch)
-            self._run_batch(batch, pool)
+            self._run_batch(batch)
         if self._pause_s and not self._stop_requested:
             time.sleep(self._pause_s)
 
     def _next_batch(self, ids: list[str]) -> list[Execution]:
-        if is_suspended(self.connection):
-            self._become(WorkerStatus.SUSPENDED)
-            time.sleep(POP_TIMEOUT_S)
-            return []
         lease_s = self._settings.lease_s
         batch = start(self.connection, self.name, ids, lease_s)
         if not batch:
-            self._become(WorkerStatus.IDLE)
+            if is_suspended(self.connection):
+                self._become(WorkerStatus.SUSPENDED)
+                time.sleep(POP_TIMEOUT_S)
+                return []
+            if not self._stages.busy:
+                self._become(WorkerStatus.IDLE)
             # Short, so that signals and sweeps need not break into it; a job popped here by a worker that
             # dies at once lies in the intermediate queue, where a sweep finds it.
             popped: Any = self.connection.blmove(
@@ -159,19 +173,46 @@ class BatchWorker(BaseWorker):
                 return []
             # Told to stop meanwhile or not: left where it is, it would wait for some other worker's sweeps.
             batch = start(self.connection, self.name, ids, lease_s, first=popped.decode())
+            if not batch:
+                self._stages.settle(leave=0)  # a suspect has to run alone, or to be alone to its end
         if batch:
             self._state = WorkerStatus.BUSY
         return batch
 
-    def _run_batch(self, batch: list[Execution], pool: ThreadPoolExecutor) -> None:
+    def _run_batch(self, batch: list[Execution]) -> None:
         began_s = time.monotonic()
         ours = [execution for execution in batch if execution.refusal is None]
-        outcomes = self._classifier.classify(ours, pool) if ours else []
-        self.keeper.judged()
-        classified_ms = _ms_since(began_s)
-        terms = Terms(self._routing, self._keep_s, (time.monotonic() - began_s) / len(batch))
-        pairs: list[tuple[Execution, Outcome]] = list(zip(ours, outcomes, strict=True))
-        pairs += [(execution, execution.refusal) for execution in batch if execution.refusal is not None]
+        fetched = self._classifier.fetch(ours, self._stages.fetchers)
+        fetch_s = time.monotonic() - began_s
+
+        def judge() -> tuple[list[Outcome], float]:
+            began_s = time.monotonic()
+            outcomes = self._classifier.judge(fetched)
+            self.keeper.judged()
+            return outcomes, time.monotonic() - began_s
+
+        def publish(judged: tuple[list[Outcome], float]) -> None:
+            outcomes, judge_s = judged
+            began_s = time.monotonic()
+            terms = Terms(self._routing, self._keep_s, (fetch_s + judge_s) / len(batch))
+            self._publish(batch, list(zip(ours, outcomes, strict=True)), terms)
+            log.info(
+                "batch done",
+                photographs=len(batch),
+                fetch_ms=_ms(fetch_s),
+                judge_ms=_ms(judge_s),
+                publish_ms=_ms(time.monotonic() - began_s),
+            )
+
+        self._stages.send(judge, publish)
+        if all(isinstance(each, AlmenaraError) for each in fetched):
+            self._stages.settle(leave=0)  # where the store is away, know it before more is taken
+
+    def _publish(
+        self, batch: Sequence[Execution], judged: Sequence[tuple[Execution, Outcome]], terms: Terms
+    ) -> None:
+        refused = [(execution, execution.refusal) for execution in batch if execution.refusal is not None]
+        pairs: list[tuple[Execution, Outcome]] = [*judged, *refused]
         decided = [(execution, each) for execution, each in pairs if not isinstance(each, AlmenaraError)]
         if decided:
             endings = patiently(
@@ -180,7 +221,7 @@ class BatchWorker(BaseWorker):
             )
             self._ended([execution for execution, _ in decided], endings)
         transient = [(execution, each) for execution, each in pairs if isinstance(each, TransientError)]
-        if len(transient) < len(ours):
+        if len(transient) < len(judged):
             # The store serves others, so the fault is these pictures', and they have only so many tries.
             transient = []
         self._wait_for_store(transient)
@@ -188,12 +229,6 @@ class BatchWorker(BaseWorker):
         for execution, error in pairs:
             if isinstance(error, AlmenaraError) and execution.member not in waited_for:
                 self._end_without_verdict(execution, error, terms)
-        log.info(
-            "batch done",
-            photographs=len(batch),
-            classify_ms=classified_ms,
-            publish_ms=round(_ms_since(began_s) - classified_ms, 1),
-        )
 
     def _wait_for_store(self, transient: list[tuple[Execution, TransientError]]) -> None:
         """Give back what could not be fetched, at no cost, and slow down until the store serves again."""
@@ -278,6 +313,8 @@ class BatchWorker(BaseWorker):
 
     def _leave(self) -> None:
         """Give back what is in hand, and say goodbye; without a broker the leases run out by themselves."""
+        self._stop_requested = True  # for a publisher that waits for the broker
+        self._stages.close()
         self.keeper.stop()
         try:
             if held := self.keeper.held():
@@ -301,7 +338,7 @@ class BatchWorker(BaseWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Say so, from a thread: a signal may come while this thread holds the lock of the log."""
-        line = "stopping after this batch; a second signal gives its jobs back to the queue"
+        line = "stopping after what is in hand; a second signal gives its jobs back to the queue"
         threading.Thread(target=log.info, args=(line,)).start()
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -309,7 +346,7 @@ class BatchWorker(BaseWorker):
         assert self._shutdown_requested_date is not None
         if (rq_now() - self._shutdown_requested_date).total_seconds() < 1:
             return
-        raise SystemExit(1)
+        raise SystemExit(EXIT_LEFT)
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
         """RQ's commands come by pub/sub; a broker that is away only delays them."""
@@ -318,6 +355,6 @@ class BatchWorker(BaseWorker):
         time.sleep(1)
 
 
-def _ms_since(since_s: float) -> float:
-    """Milliseconds since a `time.monotonic` reading, for logs."""
-    return round((time.monotonic() - since_s) * 1000, 1)
+def _ms(seconds: float) -> float:
+    """Milliseconds, for logs."""
+    return round(seconds * 1000, 1)

@@ -1,5 +1,6 @@
 -- Start up to #a.executions jobs on one worker: `first` (popped into the intermediate queue, or '') and then
--- from the front of the queue. A picture that was in a crashed batch runs alone.
+-- from the front of the queue; none while RQ's workers are suspended. A suspect, a picture that was in a
+-- crashed batch, runs alone: the worker holds nothing else, so that only it can be blamed.
 -- a: worker, first, executions [id], lease_s, ttl_s (RQ's bookkeeping), now, now_s.
 -- Returns a list of {id, execution, [job field, value, ...], [incident field, value, ...]}.
 local started = {}
@@ -29,17 +30,32 @@ local function start(id, execution)
   started[#started + 1] = { id, execution, redis.call('HGETALL', job_key(id)), redis.call('HGETALL', incident) }
 end
 
+local function is_suspect(id)
+  return tonumber(redis.call('HGET', incident_key(id), 'crashes') or 0) > 0
+end
+
 -- The caller repeats a step whose reply was lost on the way: the same executions again.
-local asked = {}
+local asked, held, may_start = {}, {}, redis.call('EXISTS', rq .. ':suspended') == 0
 for _, execution in ipairs(a.executions) do asked[execution] = true end
 for _, key in ipairs(redis.call('SMEMBERS', worker_executions)) do
   local colon = string.find(key, ':', 1, true)
   local id, execution = string.sub(key, 1, colon - 1), string.sub(key, colon + 1)
   if asked[execution] then
     started[#started + 1] = { id, execution, redis.call('HGETALL', job_key(id)), redis.call('HGETALL', incident_key(id)) }
+  elseif redis.call('ZSCORE', 'almenara:lease', key) then
+    held[#held + 1] = id
+    if is_suspect(id) then may_start = false end
   end
 end
 if #started > 0 then return started end
+
+if not may_start then
+  if a.first ~= '' and redis.call('LREM', intermediate, 1, a.first) == 1 then
+    redis.call('ZREM', 'almenara:popped', a.first)
+    redis.call('LPUSH', queue, a.first)
+  end
+  return started
+end
 
 local first = a.first
 while #started < #a.executions do
@@ -54,8 +70,8 @@ while #started < #a.executions do
   if not id then break end
   if id ~= '' then
     local incident = incident_key(id)
-    local alone = tonumber(redis.call('HGET', incident, 'crashes') or 0) > 0
-    if alone and #started > 0 then
+    local suspect = is_suspect(id)
+    if suspect and #started + #held > 0 then
       redis.call('LPUSH', queue, id)
       break
     end
@@ -68,14 +84,17 @@ while #started < #a.executions do
       count('double_popped') -- its id was in the queue twice; the other one is running
     else
       start(id, a.executions[#started + 1])
-      if alone then break end
+      if suspect then break end
     end
   end
 end
-if #started == 1 and redis.call('EXISTS', incident_key(started[1][1])) == 1 then
-  redis.call('HSET', incident_key(started[1][1]), 'alone', '1')
+local function note_alone(id, alone)
+  if redis.call('EXISTS', incident_key(id)) == 1 then redis.call('HSET', incident_key(id), 'alone', alone) end
 end
+
+if #started == 1 and #held == 0 then note_alone(started[1][1], '1') end
 if #started > 0 then
+  if #held == 1 then note_alone(held[1], '0') end
   redis.call('HSET', rq .. ':worker:' .. a.worker, 'state', 'busy')
   redis.call('EXPIRE', worker_executions, a.ttl_s + 60)
 end

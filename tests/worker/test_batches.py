@@ -32,6 +32,11 @@ def started(broker: Broker, store: ImageStore, pictures: Sequence[bytes]) -> lis
     return start(broker, "w1", new_ids(len(pictures)), lease_s=8.0)
 
 
+def classify(by: Classifier, batch: Sequence[Execution], pool: Executor) -> list[Outcome]:
+    """Both stages of a batch."""
+    return by.judge(by.fetch(batch, pool))
+
+
 def said(outcomes: Sequence[Outcome]) -> list[str | None]:
     """Situation, or reason, of each outcome."""
     return [each.situation if isinstance(each, Decision) else each.reason for each in outcomes]
@@ -41,21 +46,21 @@ def test_outcomes_keep_the_order_of_the_batch(broker: Broker, store: ImageStore,
     """Each photograph gets its own verdict, not its neighbour's."""
     words = ["protest", "fire", "fire", "protest", "fire"]
     batch = started(broker, store, [picture(word, seed) for seed, word in enumerate(words)])
-    assert said(classifier(store).classify(batch, pool)) == words
+    assert said(classify(classifier(store), batch, pool)) == words
 
 
 def test_a_batch_is_one_forward_pass(broker: Broker, store: ImageStore, pool: Executor) -> None:
     """Nothing is judged one by one while all is well."""
     engine = ColourEngine()
     batch = started(broker, store, [picture("fire", seed) for seed in range(7)])
-    classifier(store, engine).classify(batch, pool)
+    classify(classifier(store, engine), batch, pool)
     assert engine.batches == [7]
 
 
 def test_each_verdict_carries_what_decided(broker: Broker, store: ImageStore, pool: Executor) -> None:
     """Checkpoint and engine stand in the record, and an unsure one says why a person must look."""
     batch = started(broker, store, [FIRE, NORMAL, UNCLEAR])
-    outcomes = classifier(store).classify(batch, pool)
+    outcomes = classify(classifier(store), batch, pool)
     decided = [each for each in outcomes if isinstance(each, Decision)]
     assert [each.verdict for each in decided] == [Verdict.DISPATCHED, Verdict.NO_EMERGENCY, Verdict.UNSURE]
     assert [each.reason for each in decided] == ["", "", "low_confidence"]
@@ -66,7 +71,7 @@ def test_a_bad_picture_leaves_its_batch(broker: Broker, store: ImageStore, pool:
     """What can't be decoded is set aside with its reason, and the others are judged in their places."""
     engine = ColourEngine()
     batch = started(broker, store, [FIRE, b"not a picture", PROTEST, FIRE[: len(FIRE) // 2], b"", NORMAL])
-    outcomes = classifier(store, engine).classify(batch, pool)
+    outcomes = classify(classifier(store, engine), batch, pool)
     assert said(outcomes) == ["fire", "undecodable", "protest", "truncated", "truncated", None]
     assert [isinstance(each, PermanentError) for each in outcomes] == [False, True, False, True, True, False]
     assert engine.batches == [3]
@@ -78,7 +83,7 @@ def test_a_batch_of_bad_pictures_never_reaches_the_engine(
     """There is no forward pass of nothing."""
     engine = ColourEngine()
     batch = started(broker, store, [b"bad", b"worse"])
-    assert said(classifier(store, engine).classify(batch, pool)) == ["undecodable", "undecodable"]
+    assert said(classify(classifier(store, engine), batch, pool)) == ["undecodable", "undecodable"]
     assert engine.batches == []
 
 
@@ -89,7 +94,7 @@ def test_a_failing_forward_pass_is_halved_down_to_the_one_at_fault(
     """One picture that the engine rejects is to be tried again; its mates get their verdicts."""
     pictures = [picture("protest", seed) for seed in range(5)]
     pictures[place] = poison()
-    outcomes = classifier(store).classify(started(broker, store, pictures), pool)
+    outcomes = classify(classifier(store), started(broker, store, pictures), pool)
     assert said(outcomes) == ["engine" if index == place else "protest" for index in range(5)]
     assert type(outcomes[place]) is AlmenaraError
 
@@ -106,14 +111,14 @@ def test_running_out_of_memory_halves_the_batch(
 
     engine = ColourEngine(too_many)
     batch = started(broker, store, [picture("fire", seed) for seed in range(6)])
-    assert said(classifier(store, engine).classify(batch, pool)) == ["fire"] * 6
+    assert said(classify(classifier(store, engine), batch, pool)) == ["fire"] * 6
     assert max(engine.batches[1:]) == 3
 
 
 def test_an_engines_own_error_keeps_its_kind(broker: Broker, store: ImageStore, pool: Executor) -> None:
     """An engine may say that a fault is permanent, or passes."""
     engine = ColourEngine(error=TransientError("the device is being reset", reason="device_away"))
-    (outcome,) = classifier(store, engine).classify(started(broker, store, [poison()]), pool)
+    (outcome,) = classify(classifier(store, engine), started(broker, store, [poison()]), pool)
     assert isinstance(outcome, TransientError) and outcome.reason == "device_away"
 
 
@@ -122,7 +127,7 @@ def test_a_missing_image_is_permanent(broker: Broker, store: ImageStore, pool: E
     batch = started(broker, store, [FIRE, PROTEST])
     assert batch[0].incident is not None
     store.remove(batch[0].incident.photograph.image)
-    missing, other = classifier(store).classify(batch, pool)
+    missing, other = classify(classifier(store), batch, pool)
     assert isinstance(missing, PermanentError) and missing.reason == "image_missing"
     assert said([other]) == ["protest"]
 
@@ -137,7 +142,7 @@ def test_a_store_that_is_away_is_transient(
     folder.rename(folder.with_name("unmounted"))
     if mount_point == "empty":
         folder.mkdir()
-    (outcome,) = classifier(store).classify(batch, pool)
+    (outcome,) = classify(classifier(store), batch, pool)
     assert isinstance(outcome, TransientError) and outcome.reason == "image_store_away"
 
 
@@ -152,7 +157,7 @@ def test_whatever_a_decoder_or_a_store_raises_hurts_one_picture(
         return decode(data, preprocessing, max_pixels=max_pixels)
 
     monkeypatch.setattr("worker.batches.decode", brittle)
-    fire, protest = classifier(store).classify(started(broker, store, [FIRE, PROTEST]), pool)
+    fire, protest = classify(classifier(store), started(broker, store, [FIRE, PROTEST]), pool)
     assert type(fire) is AlmenaraError and "KeyError" in fire.detail
     assert said([protest]) == ["protest"]
 
@@ -162,7 +167,7 @@ def test_a_picture_too_large_to_decode_is_permanent(
 ) -> None:
     """The limit on pixels holds in the worker too, for pictures that came before the limit did."""
     tiny = Classifier(checkpoint(), ColourEngine(), store, max_pixels=100)
-    (outcome,) = tiny.classify(started(broker, store, [FIRE]), pool)
+    (outcome,) = classify(tiny, started(broker, store, [FIRE]), pool)
     assert isinstance(outcome, PermanentError) and outcome.reason == "too_many_pixels"
 
 

@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.suspension import suspend
 from worker_parts import (
     LEASE_S,
     admit_names,
@@ -70,18 +71,62 @@ def test_an_empty_queue_starts_nothing(broker: Broker) -> None:
 
 
 def test_a_suspect_runs_alone(broker: Broker) -> None:
-    """A picture that was in a crashed batch ends the batch before it, and has the next for itself."""
-    admitted = admit_names(broker, 3)
-    broker.hset(incident_key(admitted[1]), "crashes", 1)
-    batches = [take(broker, 3), take(broker, 3), take(broker, 3)]
-    assert [ids(batch) for batch in batches] == [[each] for each in admitted]
+    """A picture that was in a crashed batch waits until its worker holds nothing, and then has it alone."""
+    first, suspect, last = admit_names(broker, 3)
+    broker.hset(incident_key(suspect), "crashes", 1)
+    for expected in (first, suspect, last):
+        (execution,) = take(broker, 3)
+        assert execution.job_id == expected
+        assert take(broker, 3) == []
+        finish(broker, [(execution, decision())], terms())
+
+
+@pytest.mark.parametrize("suspect_is_held", [True, False])
+def test_a_popped_job_that_must_wait_is_first_in_the_queue_again(
+    broker: Broker, suspect_is_held: bool
+) -> None:
+    """Neither a job popped beside a suspect, nor a suspect popped beside a job, is lost or delayed."""
+    held, popped, other = admit_names(broker, 3)
+    take(broker, 1)
+    broker.hset(incident_key(held if suspect_is_held else popped), "crashes", 1)
+    broker.lmove("rq:queue:classify", "rq:queue:classify:intermediate", "LEFT", "RIGHT")
+    assert take(broker, 2, first=popped) == []
+    assert waiting(broker) == [popped, other]
+    assert broker.llen("rq:queue:classify:intermediate") == 0
+    assert ids(take(broker, 2, worker="w2")) == ([popped, other] if suspect_is_held else [popped])
+
+
+def test_nothing_starts_while_workers_are_suspended(broker: Broker) -> None:
+    """`rq suspend` holds at once, and a job popped before it goes back to its place."""
+    admitted = admit_names(broker, 2)
+    broker.lmove("rq:queue:classify", "rq:queue:classify:intermediate", "LEFT", "RIGHT")
+    suspend(broker)
+    assert take(broker, 2) == take(broker, 2, first=admitted[0]) == []
+    assert waiting(broker) == admitted
+
+
+def test_a_lease_that_ran_out_holds_nobody_up(broker: Broker) -> None:
+    """What a worker lost while it was silent, a suspect even, does not keep it from working."""
+    suspect, other = admit_names(broker, 2)
+    broker.hset(incident_key(suspect), "crashes", 1)
+    (lost,) = take(broker, 1)
+    broker.zrem(LEASES, lost.member)
+    assert ids(take(broker, 1)) == [other]
 
 
 def test_being_alone_is_recorded(broker: Broker) -> None:
-    """Only a picture that had a worker for itself is marked, so that only it is blamed for a crash."""
-    admitted = admit_names(broker, 3)
-    take(broker, 2), take(broker, 2)
-    assert [record(broker, each)["alone"] for each in admitted] == ["0", "0", "1"]
+    """Only a picture that has a worker for itself is marked, so that only it is blamed for a crash."""
+    one, two, three = admit_names(broker, 3)
+
+    def alone() -> list[str | None]:
+        return [record(broker, each).get("alone") for each in (one, two, three)]
+
+    take(broker, 1, worker="w1")
+    assert alone() == ["1", None, None]
+    take(broker, 1, worker="w1")
+    assert alone() == ["0", "0", None]
+    take(broker, 1, worker="w2")
+    assert alone() == ["0", "0", "1"]
 
 
 def test_a_popped_job_comes_first(broker: Broker) -> None:

@@ -274,7 +274,7 @@ def test_members_of_a_crashed_batch_run_alone(broker: Broker) -> None:
     admitted = admit_names(broker, 3)
     expire(broker, *take(broker, 3))
     assert sweep(broker, LEASE_S) == (3, [])
-    batches = [ids(take(broker, 3, worker="w2")) for _ in range(3)]
+    batches = [ids(take(broker, 3, worker=worker)) for worker in ("w2", "w3", "w4")]
     assert sorted(batches) == sorted([each] for each in admitted)
 
 

@@ -37,7 +37,7 @@ from worker.keeper import EXIT_HUNG
 
 pytestmark = pytest.mark.fault
 
-STOPPING = "stopping after this batch; a second signal gives its jobs back to the queue"
+STOPPING = "stopping after what is in hand; a second signal gives its jobs back to the queue"
 
 
 @pytest.fixture
@@ -121,23 +121,23 @@ def test_a_worker_is_registered_once_it_is_warm(broker: Broker, workers: Workers
     wait_until(lambda: registered(broker), within_s=20, what="the worker is registered")
 
 
-def test_sigterm_finishes_the_batch(broker: Broker, store: ImageStore, workers: Workers) -> None:
-    """What is in hand is published, what is not stays in the queue, and RQ sees the worker gone."""
-    incidents = admit_pictures(broker, store, fires(6))
-    worker = workers.start_busy(4, broker)
+def test_sigterm_finishes_what_is_in_hand(broker: Broker, store: ImageStore, workers: Workers) -> None:
+    """A batch in the model and one behind it are published, the rest stays queued, and RQ sees it gone."""
+    incidents = admit_pictures(broker, store, fires(10))
+    worker = workers.start_busy(8, broker)
     worker.signal(signal.SIGTERM)
     wait_until(lambda: worker.said(STOPPING), within_s=10, what="the signal is noted")
     worker.gate.touch()
     assert worker.exit_code() == 0
-    assert told(broker, "firefighters") == incidents[:4]
-    assert waiting(broker) == incidents[4:]
+    assert told(broker, "firefighters") == incidents[:8]
+    assert waiting(broker) == incidents[8:]
     assert registered(broker) == []
 
 
 def test_a_second_sigterm_gives_the_jobs_back(broker: Broker, store: ImageStore, workers: Workers) -> None:
     """Leaving at once costs no retry, no place in the queue and no suspicion."""
-    incidents = admit_pictures(broker, store, fires(5))
-    worker = workers.start_busy(4, broker)
+    incidents = admit_pictures(broker, store, fires(9))
+    worker = workers.start_busy(8, broker)
     worker.signal(signal.SIGTERM)
     signalled_s = time.monotonic()
     wait_until(lambda: time.monotonic() - signalled_s > 1.2, within_s=5, what="no slip of the finger")
@@ -308,7 +308,7 @@ def test_a_broker_killed_mid_batch_costs_nothing(
 ) -> None:
     """The worker waits, publishes its batch to the broker that came back on the same files, and goes on."""
     incidents = admit_pictures(own_client, store, fires(6))
-    worker = workers.start_busy(4, own_client)
+    worker = workers.start_busy(6, own_client)
     own_broker.kill()
     worker.gate.touch()
     wait_until(lambda: worker.said("broker away, waiting"), within_s=10, what="the fault is noticed")
@@ -419,12 +419,13 @@ def test_an_image_store_that_is_away_costs_no_retry(
     assert len(worker.said("photographs can't be fetched, trying again")) == 1
 
 
-def test_one_unreadable_file_does_not_slow_the_others(
-    broker: Broker, store: ImageStore, workers: Workers
+@pytest.mark.parametrize("others", [0, 15])
+def test_one_unreadable_file_goes_to_review_and_slows_nobody(
+    broker: Broker, store: ImageStore, workers: Workers, others: int
 ) -> None:
-    """While the store serves others, the fault is the picture's: it spends its retries and goes to review."""
+    """The fault is the picture's, though it be alone in a quiet night: it spends its retries."""
     bad = picture("fire", 99)
-    incidents = admit_pictures(broker, store, [bad, *fires(15)])
+    incidents = admit_pictures(broker, store, [bad, *fires(others)])
     place = Path(store.url) / "pictures" / hashlib.sha256(bad).hexdigest()[:2]
     (file,) = place.glob(f"{hashlib.sha256(bad).hexdigest()}*")
     file.unlink()

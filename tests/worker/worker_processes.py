@@ -80,11 +80,11 @@ class Workers:
         self.started.append(WorkerProcess(settings or self.settings, log, *flags))
         return self.started[-1]
 
-    def start_busy(self, batch: int, broker: Broker, settings: Settings | None = None) -> WorkerProcess:
-        """Start one, and wait until it holds that many photographs before a closed gate."""
+    def start_busy(self, held: int, broker: Broker, settings: Settings | None = None) -> WorkerProcess:
+        """Start one, and wait until it holds that many photographs, some of them before a closed gate."""
         worker = self.start("--gate=GATE", settings=settings)
         wait_until(worker.at_gate, within_s=20, what="the worker has a batch")
-        assert in_flight(broker) == batch
+        wait_until(lambda: in_flight(broker) == held, within_s=10, what=f"the worker holds {held}")
         return worker
 
     def keep(self, count: int) -> None:
