@@ -446,3 +446,21 @@ def test_a_hung_worker_ends_though_its_jobs_were_taken_back(
     wait_until(lambda: codes, within_s=10, what="the process ends")
     keeper.stop()
     assert codes[0] == EXIT_HUNG
+
+
+def test_a_batch_that_hangs_behind_another_ends_the_process(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the batch before it got through the model is no excuse."""
+    admit_names(broker, 2)
+    codes: list[int] = []
+    monkeypatch.setattr("worker.keeper.os._exit", codes.append)
+    keeper = Keeper(broker, "w1", lambda: {"state": "busy"}, lease_s=0.1, batch_timeout_s=0.2)
+    keeper.hold(take(broker, 1))
+    keeper.hold(take(broker, 1))
+    assert len(keeper.held()) == 2
+    keeper.judged()
+    keeper.start()
+    wait_until(lambda: codes, within_s=10, what="the process is ended")
+    keeper.stop()
+    assert codes[0] == EXIT_HUNG
