@@ -263,6 +263,22 @@ def _add_checkpoints(add: _Add) -> None:
     evaluate.add_argument("--json", action="store_true", help="for scripts")
     _add_without(evaluate)
 
+    optimise = add(
+        "optimise",
+        "optimise",
+        "make an int8 network of a checkpoint, and keep it if it decides as the checkpoint does",
+        "optimise models/street6-resnet34.safetensors",
+        "optimise models/street6-resnet34.safetensors ~/photographs",
+    )
+    optimise.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    optimise.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures, or labelled ones as for `evaluate` (default: the newest of the image store)",
+    )
+
     old = add(
         "import",
         "import_model",

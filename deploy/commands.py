@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from shared.broker import check, connect, patiently
-from shared.errors import ConfigError
+from shared.errors import AlmenaraError, ConfigError
 from shared.settings import Settings
 
 # What the original study's seventh class, "Infrastructure Damage => Repair Unit, Transit Police", needs.
@@ -75,7 +75,7 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     checkpoint = Checkpoint.load(settings.checkpoint)
     routing = Routing.load(settings.routing)
     routing.check_classes(checkpoint.classes)
-    engine = make_engine(settings.engine, checkpoint, settings.threads)
+    engine = make_engine(settings.engine, checkpoint, settings.threads, state_dir=settings.state_dir)
     classifier = Classifier(checkpoint, engine, ImageStore(settings.image_store_url), settings.max_pixels)
     broker = connect(settings)
     service = patiently(lambda: BatchWorker(settings, broker, classifier, routing), stop=stop)
@@ -265,6 +265,26 @@ def evaluate(options: argparse.Namespace, _: Settings) -> int:
     lines = table(measured)
     del measured["misdirected_rate"]  # not among the fields that scripts may rely on
     _print(json.dumps(measured) if options.json else "\n".join(lines))
+    return 0
+
+
+def optimise(options: argparse.Namespace, settings: Settings) -> int:
+    """Quantise a checkpoint; 1 where the result is not good enough."""
+    from rich.console import Console
+
+    from deploy.quantisation import lines
+    from deploy.quantisation import optimise as optimised
+    from shared.checkpoint import Checkpoint
+
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    outcome = optimised(Checkpoint.load(options.checkpoint), options.folder, settings, console=screen)
+    _print("\n".join(lines(outcome)))
+    if outcome.refusal:
+        raise AlmenaraError(
+            f"int8 is refused: {outcome.refusal}",
+            remedy="nothing is kept, and workers go on without; other pictures may give a better one",
+        )
+    _print(f"kept {outcome.path}: workers with ALMENARA_ENGINE=auto use it from their next start on")
     return 0
 
 

@@ -1,7 +1,5 @@
 """`almenara doctor`: is everything here that a service needs, and if not, what to do."""
 
-import importlib.util
-import os
 import shutil
 import sys
 import uuid
@@ -19,6 +17,7 @@ from shared.errors import AlmenaraError
 from shared.images import ImageStore
 from shared.routing import Routing
 from shared.settings import Settings
+from worker.engines import options
 
 LOW_DISK_BYTES = 1_000_000_000
 
@@ -161,22 +160,26 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    if importlib.util.find_spec("torch") is None:
-        yield Finding("engine", Health.FAILED, "PyTorch is not installed", "run `make setup`")
+    found = options(Checkpoint.load(settings.checkpoint), settings.state_dir)
+    possible = [option.name for option in found if not option.obstacle]
+    hindered = [option for option in found if option.obstacle]
+    wanted = next((option for option in hindered if option.name == settings.engine), None)
+    if wanted is not None:
+        yield Finding("engine", Health.FAILED, f"{wanted.name} is set, and {wanted.obstacle}", wanted.remedy)
         return
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if settings.engine == "torch-cuda" and not cuda:
-        yield Finding(
-            "engine",
-            Health.FAILED,
-            "torch-cuda is set, and PyTorch sees no CUDA device",
-            "set ALMENARA_ENGINE=auto",
-        )
+    if not possible:
+        yield Finding("engine", Health.FAILED, hindered[-1].obstacle, hindered[-1].remedy)
         return
-    device = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores"
-    yield Finding("engine", Health.OK, f"PyTorch {torch.__version__} on {device}")
+    if settings.engine == "auto":
+        detail = f"auto chooses {possible[0]}, the fastest of {', '.join(possible)}"
+    else:
+        detail = f"{settings.engine} is set, of {', '.join(possible)}"
+    others = [f"not {option.name}, because {option.obstacle}" for option in hindered]
+    detail = "; ".join([detail, *others])
+    if settings.engine == "auto" and possible == ["torch-cpu"]:
+        yield Finding("engine", Health.WARNING, detail, hindered[-1].remedy)
+    else:
+        yield Finding("engine", Health.OK, detail)
 
 
 def _notifications() -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def predict(photographs: Sequence[Path], settings: Settings) -> Iterator[dict[st
     checkpoint = Checkpoint.load(settings.checkpoint)
     routing = Routing.load(settings.routing)
     routing.check_classes(checkpoint.classes)
-    engine = make_engine(settings.engine, checkpoint, settings.threads)
+    engine = make_engine(settings.engine, checkpoint, settings.threads, state_dir=settings.state_dir)
     for begin in range(0, len(photographs), BATCH):
         yield from _batch(
             photographs[begin : begin + BATCH], checkpoint, routing, engine, settings.max_pixels

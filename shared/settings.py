@@ -104,7 +104,10 @@ class Settings:
     )
     engine: str = field(
         default="auto",
-        metadata=_setting(_one_of("auto", "torch-cpu", "torch-cuda"), "what runs the model"),
+        metadata=_setting(
+            _one_of("auto", "torch-cuda", "openvino-int8", "openvino-bf16", "openvino-f32", "torch-cpu"),
+            "what runs the model; auto: the fastest that can, as `almenara doctor` says",
+        ),
     )
     max_batch: int | None = field(
         default=None,

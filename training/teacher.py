@@ -7,6 +7,7 @@ linear layer on it, fitted to the labels, says what each view shows, photographs
 
 import multiprocessing
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -141,6 +142,8 @@ class _Network:
 
 def _packages(name: str) -> tuple[Any, Any, Any]:
     """OpenVINO, the architecture, and the package of the weights."""
+    # Merely importing openvino would report to its maker's statistics; it works without this package.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return (
             import_module("openvino"),

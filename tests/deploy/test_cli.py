@@ -14,7 +14,7 @@ from shared.keys import dispatch_key
 from shared.settings import Settings
 
 COMMANDS = ["up", "ingest", "worker", "console", "status", "doctor", "predict", "audit", "demo"]
-COMMANDS += ["train", "evaluate", "import"]
+COMMANDS += ["train", "evaluate", "import", "optimise"]
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,7 +13,9 @@ import torch
 from deploy.doctor import Finding, Health, examine
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect
+from shared.checkpoint import Checkpoint
 from shared.settings import Settings
+from worker.engines import make_engine, options
 
 SUBJECTS = ["inbox", "state folder", "image store", "broker", "model", "engine", "file notifications"]
 WITHOUT_FIRE = """
@@ -105,6 +107,39 @@ def test_a_missing_device_is_found(healthy: Settings) -> None:
     finding = about("engine", findings(healthy.override(engine="torch-cuda")))
     assert finding.health is Health.FAILED
     assert "ALMENARA_ENGINE=auto" in finding.remedy
+
+
+@pytest.mark.usefixtures("broker")
+def test_the_engine_that_auto_takes_is_said(healthy: Settings) -> None:
+    """The doctor names the engine that workers will use, and for each faster one why not."""
+    checkpoint = Checkpoint.load(healthy.checkpoint)
+    detail = about("engine", findings(healthy)).detail
+    chosen = make_engine("auto", checkpoint, state_dir=healthy.state_dir)
+    assert detail.startswith(f"auto chooses {chosen.name},")
+    hindered = [each for each in options(checkpoint, healthy.state_dir) if each.obstacle]
+    assert hindered
+    assert all(f"not {each.name}, because {each.obstacle}" in detail for each in hindered)
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_engine_that_is_set_is_said(healthy: Settings) -> None:
+    """An engine that is set and runs is well, however slow: it was asked for."""
+    finding = about("engine", findings(healthy.override(engine="torch-cpu")))
+    assert finding.health is Health.OK
+    assert finding.detail.startswith("torch-cpu is set")
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_slow_engine_for_want_of_openvino_is_a_warning(
+    healthy: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only PyTorch is left the worker works, and the doctor says what would make it faster."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    finding = about("engine", findings(healthy))
+    assert finding.health is Health.WARNING
+    assert "OpenVINO can't be used" in finding.detail
+    assert finding.remedy == "run `make setup`"
 
 
 @pytest.mark.usefixtures("broker")

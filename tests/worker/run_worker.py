@@ -6,14 +6,8 @@ import os
 import signal
 import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
-
-# The real module loads torch, which takes seconds, and no test of this process needs a real model.
-engines = types.ModuleType("worker.engines")
-engines.Engine = object  # type: ignore[attr-defined]
-sys.modules["worker.engines"] = engines
 
 PATIENCE_S = 60.0
 
