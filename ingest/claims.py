@@ -73,9 +73,13 @@ class Claims:
             OSError: it is there and can't be renamed.
         """
         claim_id = uuid.uuid4().hex
-        subfolder = path.parent.relative_to(self.inbox).as_posix()
-        folder = self._folder / claim_id / (subfolder if subfolder != "." else "")
-        folder.mkdir(parents=True)
+        folder = self._folder / claim_id
+        subfolder = ""
+        folder.mkdir()
+        if path.parent != self.inbox:
+            subfolder = path.parent.relative_to(self.inbox).as_posix()
+            folder /= subfolder
+            folder.mkdir(parents=True)
         target = folder / path.name
         try:
             path.rename(target)
@@ -84,14 +88,20 @@ class Claims:
             if isinstance(error, FileNotFoundError | NotADirectoryError):
                 return None
             raise
-        return Claim(claim_id, target, self.inbox, "" if subfolder == "." else subfolder)
+        return Claim(claim_id, target, self.inbox, subfolder)
 
     def note_examined(self, claims: list[Claim]) -> None:
         """Say which claims are about to be examined, for whoever adopts them should that kill us.
 
         Not synchronised to disk: it matters when a process dies, not when the machine does.
         """
-        (self._folder / _EXAMINED).write_text(json.dumps([claim.claim_id for claim in claims]))
+        note = json.dumps([claim.claim_id for claim in claims]) + "\n"
+        # Over the last one, of which the end may stay: some disks take milliseconds to empty a file.
+        descriptor = os.open(self._folder / _EXAMINED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, note.encode())
+        finally:
+            os.close(descriptor)
 
     def release(self, claim: Claim) -> None:
         """The broker has it: forget the claim and its file."""
@@ -137,7 +147,7 @@ class Claims:
 
     def _adopt_from(self, folder: Path) -> Iterator[Claim]:
         try:
-            examined = set(json.loads((folder / _EXAMINED).read_text()))
+            examined = set(json.loads((folder / _EXAMINED).read_text().partition("\n")[0]))
         except (OSError, ValueError):
             examined = set()
         for source in sorted(folder.iterdir()):

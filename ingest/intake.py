@@ -12,6 +12,7 @@ from ingest.names import parse_name
 from ingest.pictures import Picture, PictureError, check_isolated, check_picture
 from ingest.rejects import shown
 from shared.coordinates import Coordinates
+from shared.durable import Aside
 from shared.errors import PermanentError
 from shared.images import ImageStore
 from shared.incidents import Photograph, incident_id, iso, utc_now
@@ -41,8 +42,8 @@ class Intake:
     settings: Settings
     store: ImageStore
 
-    def examine(self, claim: Claim) -> Photograph:
-        """Store the picture in a claim, and its sidecar (the names are durable after `store.sync`).
+    def examine(self, claim: Claim, aside: Aside) -> Photograph:
+        """Put the picture in a claim, and its sidecar, aside for the store (there after `store.commit`).
 
         Raises:
             PermanentError: it can't be taken in; the reason is for a person.
@@ -60,7 +61,7 @@ class Intake:
         sha256 = hashlib.sha256(data).hexdigest()
         photograph = Photograph(
             incident_id=incident_id(sha256, coordinates),
-            image=self.store.put_picture(data, sha256, picture.extension),
+            image=self.store.put_picture(data, sha256, picture.extension, aside),
             coordinates=coordinates,
             label=label,
             received_at=iso(utc_now()),
@@ -69,7 +70,7 @@ class Intake:
             note=note,
             taken_at=picture.taken_at or "",
         )
-        self.store.put_sidecar(photograph)
+        self.store.put_sidecar(photograph, aside)
         return photograph
 
     def _read(self, claim: Claim) -> tuple[bytes, float]:

@@ -11,6 +11,9 @@ from shared.keys import DISPATCH_PREFIX, INCIDENTS, incident_key
 
 log = structlog.get_logger()
 
+LEFTOVER_S = 3600.0
+"""No writer takes so long between a file and its name."""
+
 
 def prune(broker: Broker, store: ImageStore, retention_days: float, now: datetime) -> int:
     """Remove what is older than the retention; an incident still undecided is kept whatever its age.
@@ -21,6 +24,7 @@ def prune(broker: Broker, store: ImageStore, retention_days: float, now: datetim
     Returns:
         How many incidents were removed.
     """
+    store.clear_leftovers(LEFTOVER_S)
     oldest = now - timedelta(days=retention_days)
     keep: set[str] = set()
     removed = []

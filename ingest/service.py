@@ -1,5 +1,6 @@
 """The ingest service: inbox folders in, incidents in the queue out."""
 
+import functools
 import json
 import os
 import threading
@@ -7,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import structlog
 from redis.exceptions import RedisError
@@ -19,7 +21,8 @@ from ingest.rejects import Rejects
 from ingest.retention import prune
 from ingest.watching import Watch
 from shared.broker import Broker, BrokerAwayError, patiently
-from shared.errors import AlmenaraError, ConfigError, PermanentError, TransientError
+from shared.durable import Aside
+from shared.errors import ConfigError, PermanentError, TransientError
 from shared.images import ImageStore, StoreAwayError
 from shared.incidents import Photograph, utc_now
 from shared.keys import COUNTS, INGESTER_PREFIX
@@ -27,8 +30,15 @@ from shared.settings import Settings
 
 log = structlog.get_logger()
 
-BATCH = 64
-"""Claims stored and admitted together: one folder sync and one broker round trip for all."""
+BATCH = 256
+"""Photographs stored and admitted together, at most: two flushes of the disk and one broker round trip."""
+
+CHUNK = 16
+"""Claims examined together: so many the first of a flood may wait for."""
+
+KEEPERS = 5
+"""Threads of which one keeps a batch and the others remove its claims: a disk told at once which blocks are
+free takes milliseconds a file, and several of them together."""
 
 HEARTBEAT_S = 5.0
 FAULTS_ALLOWED = 3
@@ -36,8 +46,16 @@ FAULTS_ALLOWED = 3
 RETENTION_EVERY_S = 3600.0
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Photographs that are kept together: their claims, and their files, which wait for their names."""
+
+    aside: Aside
+    photographs: list[tuple[Claim, Photograph]] = field(default_factory=list)
+
+
 class IngestService:
-    """Claims files in one thread, stores and admits them in the caller's."""
+    """Claims files in one thread, examines them in several, keeps and admits them in one more."""
 
     def __init__(self, settings: Settings, broker: Broker, store: ImageStore) -> None:
         """Open the inboxes, making those that are missing.
@@ -52,6 +70,7 @@ class IngestService:
         self._rejects = Rejects(settings.rejected_dir)
         self._instance = instance_name()
         self._stopping = threading.Event()
+        self._threads = max(2, min(8, os.cpu_count() or 2))
         self._outcomes: Counter[str] = Counter()
         self._store_away = False
         self._faults: Counter[str] = Counter()
@@ -74,15 +93,14 @@ class IngestService:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until `stop` turns true. What is claimed by then and not admitted is adopted next time."""
-        threads = max(2, min(8, (os.cpu_count() or 2) * 2))
         self._claimer.start()
         log.info("ingester ready", inboxes=[str(inbox) for inbox in self._claims], instance=self._instance)
         try:
-            with ThreadPoolExecutor(threads, thread_name_prefix="examine") as pool:
-                while not stop():
-                    self._beat()
-                    if batch := self._claimer.next_batch(BATCH, wait_s=0.2):
-                        self._take_in(batch, pool, stop)
+            with (
+                ThreadPoolExecutor(self._threads, "examine") as pool,
+                ThreadPoolExecutor(KEEPERS, "keep") as keepers,
+            ):
+                self._work(pool, keepers, stop)
         except BrokerAwayError:
             log.info("stopping; claimed files wait for the next ingester", held=sum(self._held()))
         finally:
@@ -92,48 +110,77 @@ class IngestService:
                 claims.close()
         log.info("ingester stopped", **self._outcomes)
 
-    def _take_in(self, batch: list[Claim], pool: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
-        for inbox, claims in self._claims.items():
+    def _work(self, pool: ThreadPoolExecutor, keepers: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
+        """Examine without a pause; what was examined while the last batch was kept is the next batch."""
+        batch, keeping = _Batch(self._store.aside()), keepers.submit(lambda: None)
+        try:
+            while not stop():
+                self._beat()
+                claims = self._claimer.next_batch(CHUNK, wait_s=0.0 if batch.photographs else 0.2)
+                if claims:
+                    self._examine(claims, batch, pool)
+                if batch.photographs and (keeping.done() or not claims or len(batch.photographs) >= BATCH):
+                    keeping.result()
+                    keeping = keepers.submit(self._keep, batch, keepers, stop)
+                    batch = _Batch(self._store.aside())
+                elif keeping.done():
+                    keeping.result()
+            keeping.result()
+        finally:
+            batch.aside.discard()
+
+    def _examine(self, claims: list[Claim], batch: "_Batch", pool: ThreadPoolExecutor) -> None:
+        for inbox, held in self._claims.items():
             try:
-                claims.note_examined([claim for claim in batch if claim.inbox == inbox])
+                held.note_examined([claim for claim in claims if claim.inbox == inbox])
             except OSError as error:
                 # A full disk, say. Taking its files in is what frees it; the note only guards against a
                 # picture that kills us.
                 log.debug("no note of what is examined", inbox=str(inbox), error=str(error))
-        outcomes = list(pool.map(self._examined, batch))
-        stored = [
-            (claim, outcome)
-            for claim, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, Photograph)
-        ]
+        # A few parts, not single claims: handing one from thread to thread costs as much as reading its name.
+        size = max(1, -(-len(claims) // self._threads))
+        parts = [claims[begin : begin + size] for begin in range(0, len(claims), size)]
+        for examined in pool.map(functools.partial(self._examined, aside=batch.aside), parts):
+            for claim, outcome in examined:
+                if isinstance(outcome, Photograph):
+                    batch.photographs.append((claim, outcome))
+                elif outcome is not None:
+                    self._reject(claim, outcome)
+
+    def _keep(self, batch: "_Batch", keepers: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
         try:
-            self._store.sync()
+            self._store.commit(batch.aside)
         except StoreAwayError as error:
             self._say_store_away(error)
-            for claim, _ in stored:
+            for claim, _ in batch.photographs:
                 self._claimer.later(claim, 1.0)
-            stored = []
-        for claim, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, PermanentError):
-                self._reject(claim, outcome)
-        if not stored:
             return
         self._store_away = False
         # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
         admitted = patiently(
-            lambda: admit(self._broker, [(claim.claim_id, photograph) for claim, photograph in stored]),
+            lambda: admit(self._broker, [(claim.claim_id, photo) for claim, photo in batch.photographs]),
             stop=stop,
         )
-        for (claim, photograph), admission in zip(stored, admitted, strict=True):
-            self._claims[claim.inbox].release(claim)
+        claims = [claim for claim, _ in batch.photographs]
+        list(keepers.map(self._release, [claims[part :: KEEPERS - 1] for part in range(KEEPERS - 1)]))
+        for (_, photograph), admission in zip(batch.photographs, admitted, strict=True):
             self._outcomes[admission] += 1
             log.debug("taken in", outcome=admission, incident=photograph.incident_id, name=photograph.name)
         log.info("photographs taken in", **Counter(admitted), waiting=self._claimer.backlog())
 
-    def _examined(self, claim: Claim) -> Photograph | AlmenaraError | None:
+    def _release(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self._claims[claim.inbox].release(claim)
+
+    def _examined(
+        self, claims: list[Claim], aside: Aside
+    ) -> list[tuple[Claim, Photograph | PermanentError | None]]:
+        return [(claim, self._outcome(claim, aside)) for claim in claims]
+
+    def _outcome(self, claim: Claim, aside: Aside) -> Photograph | PermanentError | None:
         """The stored photograph, why it can never be one, or None where it must wait."""
         try:
-            return self._intake.examine(claim)
+            return self._intake.examine(claim, aside)
         except StillWritten:
             self._claimer.later(claim, 0.1)
         except PermanentError as error:

@@ -1,17 +1,17 @@
 """The image store: pictures by content, and a sidecar for each incident. A local folder or any fsspec URL."""
 
+import contextlib
 import errno
 import json
-import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from shared.durable import Aside, make_folders_durably, make_last_folder, sync_path, write_durably
 from shared.errors import AlmenaraError, ConfigError, PermanentError, TransientError
 from shared.incidents import Photograph, RecordError, encoded
 
@@ -49,7 +49,7 @@ class ImageStore:
     """Pictures under ``pictures/`` by their SHA-256, and sidecars under ``incidents/`` by incident id.
 
     Writing on a local folder is durable: temporary file, fsync, rename; then `sync` makes the names durable,
-    once for many. Safe to use from several threads.
+    once for many. Or many are put `aside`, and get their names together. Safe to use from several threads.
     """
 
     def __init__(self, url: str) -> None:
@@ -73,19 +73,37 @@ class ImageStore:
         self._local = Path(self._root) if "file" in _protocols(self._fs) else None
         if self._local is not None:
             for part in (PICTURES, SIDECARS):
-                self._try_local(lambda part=part: _make_durably(self._folder() / part))
+                self._try_local(lambda part=part: make_folders_durably(self._folder() / part))
 
-    def put_picture(self, data: bytes, sha256: str, extension: str) -> str:
+    def aside(self) -> Aside:
+        """A place to put many pictures and sidecars; `commit` makes them all durable at once."""
+        return Aside(Path(self._root))
+
+    def commit(self, aside: Aside) -> None:
+        """Make what was put aside durable, under its final names.
+
+        Raises:
+            StoreAwayError: a part of it is not durable; put all of it again.
+        """
+        self._try_local(aside.commit)
+
+    def put_picture(self, data: bytes, sha256: str, extension: str, aside: Aside | None = None) -> str:
         """Keep a picture; returns its place in the store. The same bytes are kept once.
+
+        Args:
+            data: the whole file.
+            sha256: of the data, hexadecimal.
+            extension: without dot.
+            aside: where it waits for `commit`; by default it is there at once, and durable after `sync`.
 
         Raises:
             StoreAwayError: it could not be written; nothing half-written is left under the final name.
         """
         place = f"{PICTURES}/{sha256[:2]}/{sha256}.{extension}"
-        self._put(place, data)
+        self._put(place, data, aside)
         return place
 
-    def put_sidecar(self, photograph: Photograph) -> None:
+    def put_sidecar(self, photograph: Photograph, aside: Aside | None = None) -> None:
         """Keep what is known of a picture, so that the broker's records can be rebuilt from the store.
 
         The first to come stays, as in the incident's record; one that can't be read back is written anew.
@@ -95,7 +113,10 @@ class ImageStore:
         """
         place = sidecar_place(photograph.incident_id)
         if not self._reads_back(place):
-            self._put(place, encoded(photograph.to_fields()).encode())
+            self._put(place, encoded(photograph.to_fields()).encode(), aside)
+        elif aside is not None and self._local is not None:
+            path = self._local / place
+            self._try_local(lambda: aside.note(path))
 
     def sync(self) -> None:
         """Make the names of everything put so far durable.
@@ -107,7 +128,7 @@ class ImageStore:
             folders, self._unsynced = self._unsynced, set()
         try:
             for folder in sorted(folders):
-                _sync_folder(folder)
+                sync_path(folder)
         except OSError as error:
             with self._lock:
                 self._unsynced |= folders
@@ -180,6 +201,16 @@ class ImageStore:
         except OSError as error:
             raise _away(self.url, error) from error
 
+    def clear_leftovers(self, older_than_s: float) -> None:
+        """Remove what writers that died have left half-written in a local folder, once it is so old."""
+        if self._local is None:
+            return
+        oldest_s = time.time() - older_than_s
+        for path in self._local.glob("*/*/.*.tmp"):
+            with contextlib.suppress(OSError):  # given its name meanwhile, or not ours to remove
+                if path.stat().st_mtime < oldest_s:
+                    path.unlink()
+
     def _list(self, part: str, suffix: str) -> Iterator[str]:
         prefix = f"{self._root}/{part}"
         try:
@@ -207,13 +238,15 @@ class ImageStore:
         return _has_entries(folder) if place.startswith(PICTURES) else folder.is_dir()
 
     def _reads_back(self, place: str) -> bool:
+        if self._local is not None and not (self._local / place).exists():
+            return False  # the usual case, told without the errors of `get`
         try:
             Photograph.from_fields(json.loads(self.get(place)))
         except (ImageMissingError, RecordError, ValueError, AttributeError):
             return False
         return True
 
-    def _put(self, place: str, data: bytes) -> None:
+    def _put(self, place: str, data: bytes, aside: Aside | None = None) -> None:
         if self._local is None:
             try:
                 self._fs.pipe_file(f"{self._root}/{place}", data)
@@ -221,17 +254,20 @@ class ImageStore:
                 raise _away(self.url, error) from error
             return
         path = self._local / place
-        self._try_local(lambda: self._put_local(path, data))
-
-    def _put_local(self, path: Path, data: bytes) -> None:
         # A picture's name is its content's digest, and a write cut short never gets the name.
-        whole = path.suffix != ".json" and path.is_file() and path.stat().st_size == len(data)
+        whole = path.suffix != ".json" and _size_bytes(path) == len(data)
+        if aside is None:
+            self._try_local(lambda: self._put_alone(path, data, whole))
+        elif whole:
+            self._try_local(lambda: aside.note(path))
+        else:
+            self._try_local(lambda: aside.write(path, data))
+
+    def _put_alone(self, path: Path, data: bytes, whole: bool) -> None:
         if not whole:
-            if not path.parent.is_dir():
-                # Only the last folder: where a mount has gone, writing below its empty mount point is losing.
-                path.parent.mkdir(exist_ok=True)
-                _sync_folder(path.parent.parent)
-            _write_durably(path, data)
+            if make_last_folder(path.parent):
+                sync_path(path.parent.parent)
+            write_durably(path, data)
         with self._lock:
             self._unsynced.add(path.parent)
 
@@ -243,37 +279,16 @@ def _has_entries(folder: Path) -> bool:
         return False
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+def _size_bytes(path: Path) -> int | None:
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        return path.stat().st_size
     except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        return None
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     protocol = filesystem.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
-
-
-def _make_durably(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _away(url: str, error: OSError) -> StoreAwayError:

@@ -21,7 +21,8 @@ held = [claims.take(path) for path in sorted(inbox.rglob("*.jpeg")) if ".almenar
 if examined:
     claims.note_examined(held[:examined])
 print("holding", flush=True)
-sys.stdin.read()
+if again := sys.stdin.read():
+    claims.note_examined(held[:int(again)])
 """
 NAME = "33.8568, 151.2153.jpeg"
 
@@ -168,6 +169,23 @@ def test_what_was_examined_at_the_crash_is_suspect(claims: Claims, inbox: Path, 
     for number in range(3):
         put(inbox, f"{number}.jpeg")
     kill(hold(1))
+    assert {claim.name: claim.suspect for claim in claims.adopt()} == {
+        "0.jpeg": True,
+        "1.jpeg": False,
+        "2.jpeg": False,
+    }
+
+
+def test_the_last_note_counts(claims: Claims, inbox: Path, hold: Hold) -> None:
+    """A short note over a longer one marks only what it names."""
+    for number in range(3):
+        put(inbox, f"{number}.jpeg")
+    process = hold(3)
+    assert process.stdin is not None
+    process.stdin.write(b"1\n")
+    process.stdin.close()
+    process.wait(timeout=10)
+    process.stdin = None
     assert {claim.name: claim.suspect for claim in claims.adopt()} == {
         "0.jpeg": True,
         "1.jpeg": False,

@@ -16,6 +16,7 @@ from ingest.claims import claimed_files
 from ingest.rejects import Reject, Rejects
 from ingest.service import IngestService
 from shared.broker import Broker, words
+from shared.durable import Aside
 from shared.errors import ConfigError
 from shared.images import ImageStore, StoreAwayError
 from shared.incidents import Incident, all_ids
@@ -194,11 +195,11 @@ def test_a_resend_makes_no_second_incident(service: Service, broker: Broker, inb
 class FaultyStore(ImageStore):
     """A store with a mistake of ours: it fails on one picture, and only on that."""
 
-    def put_picture(self, data: bytes, sha256: str, extension: str) -> str:
+    def put_picture(self, data: bytes, sha256: str, extension: str, aside: Aside | None = None) -> str:
         """Fail on the picture with seed 13."""
         if data == picture_bytes(13):
             raise ZeroDivisionError("a fault of ours")
-        return super().put_picture(data, sha256, extension)
+        return super().put_picture(data, sha256, extension, aside)
 
 
 @pytest.mark.usefixtures("hasty")

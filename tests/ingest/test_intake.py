@@ -14,6 +14,7 @@ from ingest.intake import PLACES_DIFFER_M, Intake, StillWritten
 from shared.coordinates import Coordinates
 from shared.errors import PermanentError
 from shared.images import ImageStore
+from shared.incidents import Photograph
 from shared.settings import Settings
 
 NAME = "33.8568, 151.2153 cam 7.jpeg"
@@ -57,16 +58,27 @@ def with_gps(place: Coordinates) -> bytes:
     return buffer.getvalue()
 
 
+def examine(intake: Intake, claim: Claim) -> Photograph:
+    """Examine one claim and give what it holds its name in the store."""
+    aside = intake.store.aside()
+    try:
+        photograph = intake.examine(claim, aside)
+        intake.store.commit(aside)
+    finally:
+        aside.discard()
+    return photograph
+
+
 def refusal(intake: Intake, claim: Claim) -> PermanentError:
     """Why a file can't be taken in."""
     with pytest.raises(PermanentError) as caught:
-        intake.examine(claim)
+        examine(intake, claim)
     return caught.value
 
 
 def test_a_photograph_is_stored_with_what_is_known(intake: Intake, store: ImageStore, claimed: Make) -> None:
     """Place and label come from the name; picture and sidecar are in the store."""
-    photograph = intake.examine(claimed(NAME, picture_bytes(1)))
+    photograph = examine(intake, claimed(NAME, picture_bytes(1)))
     assert (photograph.coordinates, photograph.label, photograph.place_from) == (HERE, "cam 7", "name")
     assert (photograph.name, photograph.note) == (NAME, "")
     assert store.get(photograph.image) == picture_bytes(1)
@@ -76,14 +88,14 @@ def test_a_photograph_is_stored_with_what_is_known(intake: Intake, store: ImageS
 def test_a_claim_is_only_read(intake: Intake, claimed: Make) -> None:
     """The claimed file is still there: it goes when the broker has the incident, and not before."""
     claim = claimed(NAME, picture_bytes(1))
-    intake.examine(claim)
+    examine(intake, claim)
     assert claim.path.read_bytes() == picture_bytes(1)
 
 
 def test_the_same_picture_of_the_same_place_is_one_incident(intake: Intake, claimed: Make) -> None:
     """Under another name it has the same id; at another place, or as another picture, it has not."""
     first, again, elsewhere, other = (
-        intake.examine(claimed(name, picture_bytes(seed))).incident_id
+        examine(intake, claimed(name, picture_bytes(seed))).incident_id
         for name, seed in ((NAME, 1), ("33.8568 151.2153.jpg", 1), ("33.8569, 151.2153.jpg", 1), (NAME, 2))
     )
     assert first == again
@@ -93,8 +105,8 @@ def test_the_same_picture_of_the_same_place_is_one_incident(intake: Intake, clai
 def test_the_subfolder_is_the_label_of_a_name_without_one(intake: Intake, claimed: Make) -> None:
     """A camera with a folder of its own is known by it; words in the name say more."""
     bare = claimed("33.8568, 151.2153.jpeg", picture_bytes(1), subfolder="north/gate 7")
-    assert intake.examine(bare).label == "north/gate 7"
-    assert intake.examine(claimed(NAME, picture_bytes(1), subfolder="north")).label == "cam 7"
+    assert examine(intake, bare).label == "north/gate 7"
+    assert examine(intake, claimed(NAME, picture_bytes(1), subfolder="north")).label == "cam 7"
 
 
 REFUSED = {
@@ -154,7 +166,7 @@ def test_a_refused_name_is_said_in_printable_words(intake: Intake, claimed: Make
 def test_a_picture_with_gps_needs_no_name(intake: Intake, claimed: Make) -> None:
     """Where the name tells no place, the camera's own does, with its time; the name is the label."""
     place = Coordinates(latitude_deg=-33.5, longitude_deg=151.25)
-    photograph = intake.examine(claimed("IMG_0042.jpg", with_gps(place)))
+    photograph = examine(intake, claimed("IMG_0042.jpg", with_gps(place)))
     assert (photograph.coordinates, photograph.place_from) == (place, "exif")
     assert (photograph.label, photograph.taken_at) == ("IMG_0042", "2026:11:24 10:02:03")
 
@@ -167,7 +179,7 @@ def test_name_and_gps_that_disagree_are_noted(
     one_degree_m = HERE.distance_m(Coordinates(latitude_deg=34.8568, longitude_deg=151.2153))
     away_deg = share * PLACES_DIFFER_M / one_degree_m
     place = Coordinates(latitude_deg=round(HERE.latitude_deg + away_deg, 7), longitude_deg=HERE.longitude_deg)
-    photograph = intake.examine(claimed(NAME, with_gps(place)))
+    photograph = examine(intake, claimed(NAME, with_gps(place)))
     assert (photograph.coordinates, photograph.place_from) == (HERE, "name")
     assert (str(place) in photograph.note) is noted
 
@@ -176,7 +188,7 @@ def test_a_young_file_without_its_end_waits(intake: Intake, claimed: Make) -> No
     """Half a picture that changed a moment ago may be half-way; one that rests is rejected."""
     half = picture_bytes(1)[:-200]
     with pytest.raises(StillWritten):
-        intake.examine(claimed(NAME, half, age_s=0.0))
+        examine(intake, claimed(NAME, half, age_s=0.0))
     assert refusal(intake, claimed(NAME, half, age_s=30.0)).reason == "truncated"
 
 
@@ -190,12 +202,12 @@ def test_a_claimed_file_still_open_waits(intake: Intake, claimed: Make) -> None:
     """A writer that kept its file open across the claim is given the time to finish."""
     claim = claimed(NAME, picture_bytes(1))
     with claim.path.open("ab"), pytest.raises(StillWritten):
-        intake.examine(claim)
-    assert intake.examine(claim).coordinates == HERE
+        examine(intake, claim)
+    assert examine(intake, claim).coordinates == HERE
 
 
 def test_a_suspect_is_examined_apart(intake: Intake, claimed: Make) -> None:
     """A file that an ingester died over is checked in a process of its own, with the same outcome."""
-    photograph = intake.examine(claimed(NAME, picture_bytes(1), suspect=True))
+    photograph = examine(intake, claimed(NAME, picture_bytes(1), suspect=True))
     assert photograph.coordinates == HERE
     assert refusal(intake, claimed(NAME, b"no picture", suspect=True)).reason == "not_an_image"

@@ -114,6 +114,18 @@ def test_a_picture_without_a_sidecar_goes_when_it_is_old(keeper: Keeper) -> None
     assert keeper.left()[2] == {young.image}
 
 
+def test_what_a_dead_writer_left_goes_when_it_is_old(keeper: Keeper) -> None:
+    """Half-written files of ingesters that were killed do not pile up; a young one may be in use."""
+    kept = keeper.keep(1, days_ago=0)
+    folder = (keeper.folder / kept.image).parent
+    for name in (".old.jpeg.0123abcd.tmp", ".young.jpeg.0123abcd.tmp"):
+        (folder / name).write_bytes(b"half")
+    os.utime(folder / ".old.jpeg.0123abcd.tmp", (0, 0))
+    run(keeper)
+    assert [path.name for path in folder.glob(".*")] == [".young.jpeg.0123abcd.tmp"]
+    assert keeper.left()[2] == {kept.image}
+
+
 def test_a_damaged_sidecar_stops_nothing(keeper: Keeper, settings: Settings) -> None:
     """One that can't be read is left for the audit, and the others are dealt with."""
     keeper.keep(1, days_ago=31)

@@ -1,9 +1,11 @@
 """Files in, under faults: every photograph becomes exactly one incident."""
 
+import hashlib
 import io
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import picture_bytes, wait_until
@@ -12,6 +14,7 @@ from PIL import Image
 
 from ingest.claims import claimed_files
 from ingest.rejects import Rejects
+from shared.images import ImageStore
 from shared.incidents import all_ids
 
 pytestmark = pytest.mark.fault
@@ -38,6 +41,32 @@ def deadly(self):
     return load(self)
 JpegImageFile.load = deadly
 """
+
+
+# Ends the ingester, as a kill would, at the so-manieth call of one function.
+DEADLY_CALL = """
+import os, pathlib, sys
+if "ingest" in sys.argv or "ingest" in sys.orig_argv:
+    import ingest.service, shared.durable
+    owner, name, calls = {target}
+    real = getattr(owner, name)
+    def deadly(*arguments, **named):
+        global calls
+        calls -= 1
+        if not calls:
+            os.kill(os.getpid(), 9)
+        return real(*arguments, **named)
+    setattr(owner, name, deadly)
+"""
+STEPS = {
+    "while files are written aside": '(shared.durable, "_write_temporary", 9)',
+    "before they are flushed": '(shared.durable.Aside, "commit", 1)',
+    "before the first name": '(pathlib.Path, "replace", 1)',
+    "between two names": '(pathlib.Path, "replace", 4)',
+    "before the broker hears of them": '(ingest.service, "admit", 1)',
+    "before the claims are let go": '(ingest.service.Claims, "release", 1)',
+    "between two claims": '(ingest.service.Claims, "release", 4)',
+}
 
 
 def test_a_flood_survives_the_death_of_one_of_two_ingesters(deployment: Deployment) -> None:
@@ -160,6 +189,32 @@ def test_a_picture_that_kills_the_decoder_is_set_aside(deployment: Deployment) -
     wait_until(lambda: rejects.count() == 1, within_s=30, what="the killer is set aside")
     assert [(reject.name, reject.reason) for reject in rejects.listing()] == [(name, "kills_decoder")]
     assert len(deployment.incidents()) == 10
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_of_a_batch_loses_nothing(deployment: Deployment, step: str) -> None:
+    """No half picture has its final name then, and the next ingester makes each photograph one incident."""
+    (deployment.folder / "sitecustomize.py").write_text(DEADLY_CALL.format(target=STEPS[step]))
+    for seed in range(40):
+        deployment.drop(seed)
+    deployment.extra_environ["PYTHONPATH"] = str(deployment.folder)
+    assert deployment.start("ingest-1", "ingest").wait(timeout=60) == -signal.SIGKILL
+    _assert_whole(deployment)
+    del deployment.extra_environ["PYTHONPATH"]
+    deployment.start("ingest-2", "ingest")
+    deployment.wait_admitted(40, within_s=60)
+    wait_until(lambda: not _claimed(deployment), within_s=30, what="no claim is left over")
+    assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
+    _assert_whole(deployment)
+    assert len(list((deployment.settings.state_dir / "images" / "pictures").glob("*/[!.]*"))) == 40
+
+
+def _assert_whole(deployment: Deployment) -> None:
+    """Under every final name in the store is the whole file."""
+    store = ImageStore(deployment.settings.image_store_url)
+    for place, _ in store.pictures():
+        assert hashlib.sha256(store.get(place)).hexdigest() == Path(place).stem
+    assert all(photograph is not None for _, photograph in store.sidecars())
 
 
 def _claimed(deployment: Deployment) -> int:
