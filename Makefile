@@ -33,7 +33,8 @@ lint: setup  ## format, style and types, nothing changed
 
 check: lint test  ## lint and test: what CI does
 
-bench: setup  ## measure, side by side
+bench: setup  ## measure beside the peers, in about 40 minutes; table, figures and plot go to bench-results/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt --editable '.[dev,peers,optimise]'
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environment

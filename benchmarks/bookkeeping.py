@@ -1,7 +1,8 @@
 """What the queue costs when the model costs nothing: our batch worker beside RQ's own SimpleWorker.
 
 The stock worker runs an empty function with RQ's bookkeeping. Ours starts, ends and publishes every job: the
-incident record, two dispatches each, leases and RQ's own records. Decoding is skipped in both.
+incident record, two dispatches each, leases and RQ's own records. Decoding is skipped in both. How a whole
+worker process does is in `depth.py`.
 """
 
 import logging
@@ -25,6 +26,14 @@ from worker.executions import Terms, finish, new_ids, start
 JOBS = 2000
 BATCHES = (1, 8, 32, 128)
 WHAT = "jobs through the queue, free model"
+FREE = Decision(
+    verdict=Verdict.DISPATCHED,
+    situation="fire",
+    confidence=0.9,
+    scores={"fire": 0.9, "normal": 0.1},
+    model="free",
+)
+"""What a model that costs nothing says."""
 
 
 def nothing() -> None:
@@ -58,25 +67,19 @@ def _stock(client: Broker) -> float:
 
 def _ours(client: Broker, routing: Routing, size: int) -> float:
     client.flushall()
-    admit(client, [(uuid.uuid4().hex, _photograph(index)) for index in range(JOBS)])
-    decision = Decision(
-        verdict=Verdict.DISPATCHED,
-        situation="fire",
-        confidence=0.9,
-        scores={"fire": 0.9, "normal": 0.1},
-        model="free",
-    )
+    admit(client, [(uuid.uuid4().hex, photograph(index)) for index in range(JOBS)])
     terms = Terms(routing, 86400)
     began_s = time.perf_counter()
     done = 0
     while batch := start(client, "bench", new_ids(size), 8.0):
-        finish(client, [(execution, decision) for execution in batch], terms)
+        finish(client, [(execution, FREE) for execution in batch], terms)
         done += len(batch)
     assert done == JOBS
     return JOBS / (time.perf_counter() - began_s)
 
 
-def _photograph(index: int) -> Photograph:
+def photograph(index: int) -> Photograph:
+    """What an ingester would know of picture `index`."""
     return Photograph(
         incident_id=f"{index:032x}",
         image="pictures/00/00.jpg",

@@ -36,6 +36,7 @@ class Keeper:
         self._lease_s = lease_s
         self._batch_timeout_s = batch_timeout_s
         self._held: dict[str, Execution] = {}
+        self._judged: set[str] = set()
         self._unjudged = 0
         self._hangs_at_s = math.inf
         self._lock = threading.Lock()
@@ -60,12 +61,13 @@ class Keeper:
             if self._unjudged == 1:
                 self._hangs_at_s = time.monotonic() + self._batch_timeout_s
 
-    def judged(self) -> None:
+    def judged(self, batch: Iterable[Execution]) -> None:
         """A batch is through the model; the next one's time begins.
 
         What is left for it, publishing, may wait for the broker for hours.
         """
         with self._lock:
+            self._judged |= {execution.member for execution in batch}
             self._unjudged -= 1
             self._hangs_at_s = time.monotonic() + self._batch_timeout_s if self._unjudged else math.inf
 
@@ -74,6 +76,7 @@ class Keeper:
         with self._lock:
             for execution in executions:
                 self._held.pop(execution.member, None)
+                self._judged.discard(execution.member)
 
     def held(self) -> list[Execution]:
         """What is in memory now."""
@@ -90,8 +93,8 @@ class Keeper:
             self._broker, self._worker, [each.member for each in self.held()], self._lease_s, self._about()
         )
         with self._lock:
-            # What ended while we asked is not lost.
-            taken = [member for member in lost if self._held.pop(member, None)]
+            # What ended while we asked is not lost, and of what is being published its ending tells.
+            taken = [member for member in lost if self._held.pop(member, None) and member not in self._judged]
         if taken:
             # Taken back while we were silent. The batch goes on: its end is fenced, and clears its pictures.
             log.warning("jobs were taken back from this worker", jobs=len(taken))

@@ -188,7 +188,7 @@ class BatchWorker(BaseWorker):
         def judge() -> tuple[list[Outcome], float]:
             began_s = time.monotonic()
             outcomes = self._classifier.judge(fetched)
-            self.keeper.judged()
+            self.keeper.judged(batch)
             return outcomes, time.monotonic() - began_s
 
         def publish(judged: tuple[list[Outcome], float]) -> None:

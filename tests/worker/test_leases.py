@@ -429,6 +429,21 @@ def test_the_keeper_does_not_miss_what_ended_while_it_renewed(
     assert log.calls == []
 
 
+def test_what_ends_while_its_batch_is_published_was_not_taken(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal between the end of a job and the worker's knowing of it raises no false alarm."""
+    admit_names(broker, 1)
+    batch = take(broker, 1)
+    keeper = Keeper(broker, "w1", lambda: {"state": "busy"}, lease_s=LEASE_S, batch_timeout_s=60)
+    keeper.hold(batch)
+    keeper.judged(batch)
+    finish(broker, [(execution, decision()) for execution in batch], terms())
+    monkeypatch.setattr("worker.keeper.log", log := CapturingLogger())
+    keeper.renew()
+    assert log.calls == []
+
+
 def test_a_hung_worker_ends_though_its_jobs_were_taken_back(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,10 +471,11 @@ def test_a_batch_that_hangs_behind_another_ends_the_process(
     codes: list[int] = []
     monkeypatch.setattr("worker.keeper.os._exit", codes.append)
     keeper = Keeper(broker, "w1", lambda: {"state": "busy"}, lease_s=0.1, batch_timeout_s=0.2)
-    keeper.hold(take(broker, 1))
-    keeper.hold(take(broker, 1))
-    assert len(keeper.held()) == 2
-    keeper.judged()
+    first, second = take(broker, 1), take(broker, 1)
+    keeper.hold(first)
+    keeper.hold(second)
+    assert keeper.held() == first + second
+    keeper.judged(first)
     keeper.start()
     wait_until(lambda: codes, within_s=10, what="the process is ended")
     keeper.stop()
