@@ -163,6 +163,7 @@ class QueueContender(Contender):
         """See `Contender.start`."""
         self._ground = ground
         self._client: Broker = connect(ground.settings)
+        self._sent = 0
         for command in self.commands(ground):
             self._run(command, ground)
         self._wait([self.send(number)[0] for number in self._next(1)], START_S)

@@ -116,7 +116,7 @@ def _add_services(add: _Add) -> None:
         "worker",
         "classify queued photographs and dispatch",
         "worker",
-        "worker  # as many as you have GPUs",
+        "worker  # as many as there are GPUs, CUDA_VISIBLE_DEVICES another one for each",
     )
 
 
@@ -207,9 +207,8 @@ def _add_training(add: _Add) -> None:
     train.add_argument(
         "--recipe",
         choices=("tune", "head", "seed"),
-        default="tune",
-        help="tune: all layers (default; an hour or more without a GPU; best with --teacher); head: the last "
-        "layer alone, in minutes; seed: the original study's",
+        help="head: the last layer alone, in minutes (default); tune: all layers, in hours without a GPU "
+        "(default with --teacher, which it needs to be better); seed: the original study's",
     )
     train.add_argument(
         "--init",
@@ -224,7 +223,7 @@ def _add_training(add: _Add) -> None:
         "--seed", type=int, default=0, metavar="N", help="the same result for the same seed (default 0)"
     )
     train.add_argument(
-        "--epochs", type=int, metavar="N", help="how many (default: tune 20, under teachers 40; seed 15)"
+        "--epochs", type=int, metavar="N", help="how many (default: tune 20, under teachers 50; seed 15)"
     )
     train.add_argument(
         "--teacher",

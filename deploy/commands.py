@@ -5,9 +5,11 @@ Parts are imported where they are used, so that no command loads what it does no
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 from shared.broker import check, connect, patiently
 from shared.errors import AlmenaraError, ConfigError
 from shared.settings import Settings
+
+WORKER_EXIT_S = 5.0
 
 # What the original study's seventh class, "Infrastructure Damage => Repair Unit, Transit Police", needs.
 _STUDY_ROUTE = """\
@@ -80,9 +84,19 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     broker = connect(settings)
     service = patiently(lambda: BatchWorker(settings, broker, classifier, routing), stop=stop)
     service.warm_up()
-    if not stop():
-        service.work()
+    try:
+        if not stop():
+            service.work()
+    finally:
+        _end_whatever_hangs()
     return 0
+
+
+def _end_whatever_hangs() -> None:
+    """Give Python's own exit a few seconds: it waits for every thread, one that hangs in a driver too."""
+    last_resort = threading.Timer(WORKER_EXIT_S, os._exit, (1,))
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def console(options: argparse.Namespace, settings: Settings) -> int:
@@ -218,10 +232,12 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
     from training.run import train as trained
 
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    # By measurement (models/README.md): with labels alone, all layers do no better than the last one.
+    recipe = options.recipe or ("tune" if options.teacher else "head")
     run = Run(
         folder=options.folder,
-        out=options.out or Path("runs") / f"{options.recipe}-{options.seed}",
-        recipe=options.recipe,
+        out=options.out or Path("runs") / f"{recipe}-{options.seed}",
+        recipe=recipe,
         init=options.init,
         seed=options.seed,
         leave_out=options.without,

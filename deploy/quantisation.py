@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from shared.checkpoint import Checkpoint
-from shared.errors import ConfigError, PermanentError
+from shared.errors import AlmenaraError, ConfigError, TransientError
 from shared.images import ImageStore
 from shared.incidents import iso, utc_now
 from shared.preprocessing import decode
@@ -26,7 +26,7 @@ from training.dataset import INDEX_NAME, labels, of_split, read_folder, read_unl
 from worker import int8
 from worker.engines import options
 from worker.inference import Engine, Logits, Pixels
-from worker.openvino_engine import OpenVinoEngine, build
+from worker.openvino_engine import OpenVinoEngine, build, processor
 
 if TYPE_CHECKING:
     import openvino
@@ -186,7 +186,9 @@ def _decoded(
     for sample in samples:
         try:
             yield sample.label, decode(sample.read(), checkpoint.preprocessing, max_pixels=max_pixels)
-        except (PermanentError, OSError):
+        except TransientError:
+            raise
+        except (AlmenaraError, OSError):
             continue
 
 
@@ -281,6 +283,7 @@ def _measured(checkpoint: Checkpoint, rows: Sequence[Row], pictures: int) -> int
         agreement=rows[-1].agreement,
         accuracy=rows[-1].accuracy,
         accuracy_f32=rows[0].accuracy,
+        processor=processor(),
         made_at=iso(utc_now()),
         made_with={package: version(package) for package in ("almenara", "openvino", "nncf")},
     )

@@ -75,7 +75,13 @@ class Claims:
         claim_id = uuid.uuid4().hex
         folder = self._folder / claim_id
         subfolder = ""
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except FileNotFoundError:  # a person emptied or replaced the inbox
+            self._root.mkdir(exist_ok=True)
+            if not self._lock_path.exists():
+                self._lock_again()
+            folder.mkdir(parents=True)
         if path.parent != self.inbox:
             subfolder = path.parent.relative_to(self.inbox).as_posix()
             folder /= subfolder
@@ -122,14 +128,19 @@ class Claims:
             if not entry.is_dir() or entry == self._folder:
                 continue
             lock_path = self._root / f"{entry.name}.lock"
-            lock = _locked(lock_path)
-            if lock is None:
-                continue  # it lives
+            lock = None
             try:
-                adopted += list(self._adopt_from(entry))
+                lock = _locked(lock_path)
+                if lock is None:
+                    continue  # it lives
+                for claim in self._adopt_from(entry):
+                    adopted.append(claim)  # at once: it is in our folder now, whatever fails next
                 lock_path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("claims can't all be adopted, trying again", folder=str(entry), error=str(error))
             finally:
-                os.close(lock)
+                if lock is not None:
+                    os.close(lock)
         return adopted
 
     def close(self) -> None:
@@ -144,6 +155,12 @@ class Claims:
             log.debug("claims are left for the next ingester", folder=str(self._folder))
         os.close(self._lock)
         self._lock = None
+
+    def _lock_again(self) -> None:
+        """The lock's file is gone, and what we hold is no lock for others any more."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = _locked(self._lock_path)
 
     def _adopt_from(self, folder: Path) -> Iterator[Claim]:
         try:

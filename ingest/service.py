@@ -2,11 +2,11 @@
 
 import functools
 import json
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -21,6 +21,7 @@ from ingest.rejects import Rejects
 from ingest.retention import prune
 from ingest.watching import Watch
 from shared.broker import Broker, BrokerAwayError, patiently
+from shared.cores import usable_cores
 from shared.durable import Aside
 from shared.errors import ConfigError, PermanentError, TransientError
 from shared.images import ImageStore, StoreAwayError
@@ -70,10 +71,11 @@ class IngestService:
         self._rejects = Rejects(settings.rejected_dir)
         self._instance = instance_name()
         self._stopping = threading.Event()
-        self._threads = max(2, min(8, os.cpu_count() or 2))
+        self._threads = max(2, min(8, usable_cores()))
         self._outcomes: Counter[str] = Counter()
         self._store_away = False
         self._faults: Counter[str] = Counter()
+        self._most = BATCH
         self._beat_at_s = 0.0
         self._pruned_at_s = time.monotonic()
         inboxes = tuple(inbox.resolve() for inbox in settings.inbox)
@@ -116,15 +118,20 @@ class IngestService:
         try:
             while not stop():
                 self._beat()
-                claims = self._claimer.next_batch(CHUNK, wait_s=0.0 if batch.photographs else 0.2)
-                if claims:
+                if not batch.photographs and time.monotonic() - self._pruned_at_s >= RETENTION_EVERY_S:
+                    keeping.result()  # a resend that is on its way must not lose its old picture
+                    self._prune()
+                if keeping.done():
+                    keeping.result()
+                    if batch.photographs:
+                        keeping = keepers.submit(self._keep, batch, keepers, stop)
+                        batch = _Batch(self._store.aside())
+                if len(batch.photographs) >= self._most:
+                    futures.wait([keeping], timeout=HEARTBEAT_S)
+                elif claims := self._claimer.next_batch(
+                    min(CHUNK, self._most), wait_s=_wait_s(batch, keeping)
+                ):
                     self._examine(claims, batch, pool)
-                if batch.photographs and (keeping.done() or not claims or len(batch.photographs) >= BATCH):
-                    keeping.result()
-                    keeping = keepers.submit(self._keep, batch, keepers, stop)
-                    batch = _Batch(self._store.aside())
-                elif keeping.done():
-                    keeping.result()
             keeping.result()
         finally:
             batch.aside.discard()
@@ -154,8 +161,11 @@ class IngestService:
             self._say_store_away(error)
             for claim, _ in batch.photographs:
                 self._claimer.later(claim, 1.0)
+            # Should the fault be one picture's, its mates are rid of it when they meet again in halves.
+            self._most = max(1, len(batch.photographs) // 2)
             return
         self._store_away = False
+        self._most = min(BATCH, 2 * self._most)
         # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
         admitted = patiently(
             lambda: admit(self._broker, [(claim.claim_id, photo) for claim, photo in batch.photographs]),
@@ -245,7 +255,7 @@ class IngestService:
         return [claims.held() for claims in self._claims.values()]
 
     def _beat(self) -> None:
-        """Every few seconds say that this ingester lives; every hour remove what is too old."""
+        """Every few seconds say that this ingester lives."""
         now_s = time.monotonic()
         if now_s - self._beat_at_s >= HEARTBEAT_S:
             self._beat_at_s = now_s
@@ -259,9 +269,18 @@ class IngestService:
                 self._broker.set(INGESTER_PREFIX + self._instance, json.dumps(about), ex=int(HEARTBEAT_S * 4))
             except RedisError:
                 log.debug("broker away at a heartbeat")
-        if now_s - self._pruned_at_s >= RETENTION_EVERY_S:
-            self._pruned_at_s = now_s
-            try:
-                prune(self._broker, self._store, self._settings.retention_days, utc_now())
-            except (RedisError, TransientError) as error:
-                log.warning("old pictures could not be removed, trying again in an hour", error=str(error))
+
+    def _prune(self) -> None:
+        """Remove what is too old."""
+        self._pruned_at_s = time.monotonic()
+        try:
+            prune(self._broker, self._store, self._settings.retention_days, utc_now())
+        except (RedisError, TransientError) as error:
+            log.warning("old pictures could not be removed, trying again in an hour", error=str(error))
+
+
+def _wait_s(batch: _Batch, keeping: futures.Future[None]) -> float:
+    """How long to wait for more: not at all where what there is can be kept at once."""
+    if not batch.photographs:
+        return 0.2
+    return 0.0 if keeping.done() else 0.02

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import sys
 import threading
@@ -17,7 +18,7 @@ _FLUSHERS = 8  # file systems let flushes that wait at one time share one comman
 
 # ext2 to 4, XFS, btrfs. Elsewhere syncfs may be less than the sum of its fsyncs: FUSE does not pass it on.
 _SYNCFS_SOUND = frozenset({0xEF53, 0x58465342, 0x9123683E})
-_SYNCFS_SINCE = (5, 8)  # before, Linux did not say when it had failed
+_SYNCFS_SINCE = (5, 17)  # before, Linux did not say when the journal had failed
 
 
 class Aside:
@@ -32,6 +33,7 @@ class Aside:
         self._root = root
         self._temporaries: dict[Path, Path] = {}
         self._folders: set[Path] = set()
+        self._devices: set[int] = set()
         self._descriptor: int | None = None
         self._lock = threading.Lock()
 
@@ -60,7 +62,9 @@ class Aside:
         if folder in self._folders:
             return
         make_last_folder(folder)
+        devices = {each.stat().st_dev for each in (folder, folder.parent)}
         with self._lock:
+            self._devices |= devices
             # And the folder's own name: whoever made it may have died before that was durable.
             self._folders |= {folder, folder.parent}
 
@@ -91,7 +95,13 @@ class Aside:
             self._descriptor = None
 
     def _flush(self, paths: Collection[Path]) -> None:
-        if len(paths) > FEW and self._descriptor is not None and _flush_all(self._descriptor):
+        descriptor = self._descriptor
+        if (
+            len(paths) > FEW
+            and descriptor is not None
+            and self._devices == {os.fstat(descriptor).st_dev}  # a folder may be a disk of its own
+            and _flush_all(descriptor)
+        ):
             return
         with ThreadPoolExecutor(_FLUSHERS) as pool:
             list(pool.map(sync_path, paths))
@@ -168,6 +178,10 @@ def _flush_all(descriptor: int) -> bool:
     if libc.syncfs(descriptor):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+    # syncfs passes over a file system that has turned read-only or was shut down; these tell of it.
+    os.fsync(descriptor)
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     return True
 
 

@@ -179,7 +179,7 @@ class ImageStore:
                 yield place, Photograph.from_fields(json.loads(self.get(place)))
             except ImageMissingError:
                 continue  # pruned meanwhile
-            except (RecordError, ValueError, AttributeError):
+            except (ImageUnreadableError, RecordError, ValueError, AttributeError):
                 yield place, None
 
     def pictures(self) -> Iterator[tuple[str, float]]:
@@ -206,7 +206,15 @@ class ImageStore:
         if self._local is None:
             return
         oldest_s = time.time() - older_than_s
-        for path in self._local.glob("*/*/.*.tmp"):
+        try:
+            found = [
+                path
+                for part in (PICTURES, SIDECARS)
+                for path in (self._local / part).glob("??/.*.????????.tmp")
+            ]
+        except OSError as error:
+            raise _away(self.url, error) from error
+        for path in found:
             with contextlib.suppress(OSError):  # given its name meanwhile, or not ours to remove
                 if path.stat().st_mtime < oldest_s:
                     path.unlink()
@@ -238,11 +246,11 @@ class ImageStore:
         return _has_entries(folder) if place.startswith(PICTURES) else folder.is_dir()
 
     def _reads_back(self, place: str) -> bool:
-        if self._local is not None and not (self._local / place).exists():
+        if self._local is not None and _size_bytes(self._local / place) is None:
             return False  # the usual case, told without the errors of `get`
         try:
             Photograph.from_fields(json.loads(self.get(place)))
-        except (ImageMissingError, RecordError, ValueError, AttributeError):
+        except (ImageMissingError, ImageUnreadableError, RecordError, ValueError, AttributeError):
             return False
         return True
 

@@ -1,6 +1,5 @@
 """Photographs decoded once, and what an epoch shows of them."""
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from shared.cores import usable_cores
 from shared.errors import ConfigError
 from shared.preprocessing import ImageError, Preprocessing, decode
 from training.augmentation import WHOLE, Box, altered, cut, draw_box
@@ -71,7 +71,7 @@ def decode_all(
     kept: list[Photograph] = []
     unreadable: list[tuple[str, str]] = []
     try:
-        with file.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with file.open("wb") as out, ThreadPoolExecutor(usable_cores()) as pool:
             for begin in track(range(0, len(wanted), _AT_ONCE), "decoding", console=console):
                 some = wanted[begin : begin + _AT_ONCE]
                 for photograph, pixels in zip(some, pool.map(pixels_of, some), strict=True):
@@ -143,7 +143,7 @@ class Showing(Dataset[tuple[torch.Tensor, int, int]]):
             shuffle=True,
             drop_last=True,
             generator=order,
-            num_workers=min(max((os.cpu_count() or 1) - 1, 1), _LOADERS_MAX),
+            num_workers=min(max(usable_cores() - 1, 1), _LOADERS_MAX),
             prefetch_factor=4,
             pin_memory=device.type == "cuda",
         )

@@ -44,7 +44,7 @@ class Run:
 
     folder: Path
     out: Path
-    recipe: str = "tune"
+    recipe: str = "head"
     init: Path | None = None
     seed: int = 0
     leave_out: Sequence[str] = ()

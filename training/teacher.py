@@ -6,7 +6,6 @@ linear layer on it, fitted to the labels, says what each view shows, photographs
 """
 
 import multiprocessing
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from shared.cores import usable_cores
 from shared.errors import ConfigError
 from shared.preprocessing import ImageError, Preprocessing, decode
 from training.augmentation import Box, cut
@@ -95,7 +95,7 @@ class _Looker:
     @classmethod
     def begin(cls) -> None:
         """Compile the networks: once, when the process begins."""
-        cls._pool = ThreadPoolExecutor(os.cpu_count())
+        cls._pool = ThreadPoolExecutor(usable_cores())
         cls._networks = [_Network(*each, cls._pool) for each in _NETWORKS]
 
     @classmethod
@@ -170,7 +170,7 @@ def _compiled(name: str, size_px: int) -> Any:
             input=[-1, 3, size_px, size_px],
         )
     # By itself it takes one thread for each physical core that it sees, and of a virtual machine half.
-    return openvino.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": os.cpu_count()})
+    return openvino.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": usable_cores()})
 
 
 class _Pooling(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The default recipe: all layers of a ResNet-34, on altered views, under teachers where there are any.
+"""The recipe for all layers of a ResNet-34, on altered views, under teachers where there are any.
 
 Training photographs teach. Validation photographs say which epoch's weights are kept, and then give, each
 judged by what was chosen on other groups, temperature, thresholds, and figures.

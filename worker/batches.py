@@ -25,6 +25,10 @@ Outcome = Decision | AlmenaraError
 """A decision; a PermanentError for review; a TransientError to wait for; any other error to try again."""
 
 
+class DeviceLostError(Exception):
+    """Raised when the model fails whatever it is shown: what it runs on is gone."""
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A checkpoint on an engine, and where its pictures are."""
@@ -49,8 +53,15 @@ class Classifier:
         return list(pool.map(self._fetch, batch))
 
     def judge(self, fetched: Sequence[Fetched]) -> list[Outcome]:
-        """Decide about each picture of a batch, in order. One bad picture hurts only itself."""
-        outcomes = iter(self._scores(pictures) if (pictures := _pictures(fetched)) else [])
+        """Decide about each picture of a batch, in order. One bad picture hurts only itself.
+
+        Raises:
+            DeviceLostError: nothing can be judged any more; it is no picture's fault.
+        """
+        scored = self._scores(pictures) if (pictures := _pictures(fetched)) else []
+        if scored and all(isinstance(each, AlmenaraError) for each in scored):
+            self._check_device()
+        outcomes = iter(scored)
         return [each if isinstance(each, AlmenaraError) else next(outcomes) for each in fetched]
 
     def review(self, error: AlmenaraError) -> Decision:
@@ -81,11 +92,8 @@ class Classifier:
         """One forward pass; where it fails, each half by itself, down to the one picture that is at fault."""
         try:
             logits = self.engine.scores(np.stack(pictures))  # (N, C)
-        except (
-            AlmenaraError,
-            RuntimeError,
-            MemoryError,
-        ) as error:  # torch raises RuntimeError, out of memory too
+        # torch and OpenVINO raise RuntimeError, out of memory too, and now and then something else.
+        except Exception as error:
             if len(pictures) > 1:
                 half = len(pictures) // 2
                 log.warning(
@@ -95,6 +103,16 @@ class Classifier:
             fault = error if isinstance(error, AlmenaraError) else AlmenaraError(str(error), reason="engine")
             return [fault]
         return [self._decision(row) for row in logits]
+
+    def _check_device(self) -> None:
+        """Show the model a picture that is beyond doubt."""
+        size_px = self.checkpoint.preprocessing.size_px
+        try:
+            self.engine.scores(np.full((1, size_px, size_px, 3), 127, np.uint8))
+        except AlmenaraError:
+            return  # the model's own fault, or one that passes
+        except Exception as error:
+            raise DeviceLostError(str(error)) from error
 
     def _decision(self, row: NDArray[np.float32]) -> Decision:
         judgement = judge(

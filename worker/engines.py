@@ -27,7 +27,7 @@ from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
 from worker import int8
 from worker.inference import Engine, EngineError
-from worker.openvino_engine import OpenVinoEngine, build, capabilities
+from worker.openvino_engine import OpenVinoEngine, build, capabilities, processor
 from worker.torch_engine import CudaEngine, TorchEngine, cuda_is_available
 
 __all__ = ["ENGINES", "Engine", "EngineError", "Option", "make_engine", "options"]
@@ -117,8 +117,13 @@ def _make(name: str, checkpoint: Checkpoint, threads: int | None, state_dir: Pat
 
 def _torch_cuda(_: Checkpoint, __: Path | None) -> Option:
     # The driver is asked first: where there is none, torch need not be loaded to say so.
-    if _has_cuda_driver() and cuda_is_available():
-        return Option(name="torch-cuda")
+    try:
+        if _has_cuda_driver() and cuda_is_available():
+            return Option(name="torch-cuda")
+    except (ImportError, OSError, RuntimeError) as error:
+        return Option(
+            name="torch-cuda", obstacle=f"PyTorch can't be loaded: {error}", remedy="run `make setup`"
+        )
     return Option(
         name="torch-cuda",
         obstacle="PyTorch sees no CUDA device",
@@ -140,16 +145,30 @@ def _openvino(name: str, needs: str, checkpoint: Checkpoint, state_dir: Path | N
     if name != "openvino-int8":
         return Option(name=name)
     path = int8.place(state_dir, checkpoint) if state_dir is not None else None
-    if path is None or not path.is_file():
+    try:
+        kept = path is not None and path.is_file()
+    except OSError as error:
+        return Option(
+            name=name,
+            obstacle=f"{path} can't be looked at: {error.strerror}",
+            remedy="let the worker's user read it",
+        )
+    if path is None or not kept:
         return Option(
             name=name,
             obstacle=f"no quantised network of {checkpoint.model_id} is kept",
             remedy="run `almenara optimise CHECKPOINT`",
         )
     try:
-        int8.measured(path, checkpoint)
+        found = int8.measured(path, checkpoint)
     except ConfigError as error:
         return Option(name=name, obstacle=error.detail, remedy=error.remedy)
+    if found.processor != processor():
+        return Option(
+            name=name,
+            obstacle=f"it was measured on another processor ({found.processor})",
+            remedy="run `almenara optimise CHECKPOINT` here",
+        )
     return Option(name=name)
 
 

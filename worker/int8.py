@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
 FOLDER = "engines"
 _NETWORK, _WEIGHTS, _MEASURED = "network.xml", "network.bin", "measured.json"
 _AGAIN = "make it again with `almenara optimise`, or remove it"
-_DAMAGE = (OSError, zipfile.BadZipFile, LookupError, ValueError, TypeError, RuntimeError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +42,7 @@ class Measured:
         agreement: share of them for which int8 and f32 find the same class.
         accuracy: of int8, or None where nothing says what the pictures show.
         accuracy_f32: the same of f32.
+        processor: on which; on another kind int8 may round otherwise.
         made_at: UTC, ISO 8601.
         made_with: versions by package.
     """
@@ -40,6 +52,7 @@ class Measured:
     agreement: float
     accuracy: float | None
     accuracy_f32: float | None
+    processor: str
     made_at: str
     made_with: dict[str, str]
 

@@ -4,7 +4,6 @@ or as a quantised file has it.
 OpenVINO is loaded where it is needed: where it can't be, the other engines still work.
 """
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shared.checkpoint import Checkpoint
+from shared.cores import usable_cores
 from worker.inference import Logits, Pixels, check_batch, check_scores, seconds_an_image
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class OpenVinoEngine:
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             # Left to itself it was seen to use one core of two.
-            "INFERENCE_NUM_THREADS": threads or _usable_cores(),
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
             # Left to itself it computes in bf16 wherever the processor can.
             "INFERENCE_PRECISION_HINT": PRECISIONS[name],
             # Decoding threads want the same cores; pinned, a thread would wait for one that is taken.
@@ -94,6 +94,16 @@ def capabilities() -> set[str]:
         RuntimeError: it does not support this processor.
     """
     return set(load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def processor() -> str:
+    """The processor's name.
+
+    Raises:
+        ImportError: OpenVINO can't be loaded.
+        RuntimeError: it does not support this processor.
+    """
+    return str(load_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def build(checkpoint: Checkpoint) -> "openvino.Model":
@@ -167,10 +177,3 @@ class _Builder:
 
 def _constant(ops: Any, values: ArrayLike) -> Any:
     return ops.constant(np.ascontiguousarray(values, np.float32))
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1

@@ -23,7 +23,7 @@ from shared.errors import AlmenaraError, PermanentError, TransientError
 from shared.keys import QUEUE
 from shared.routing import Routing
 from shared.settings import Settings
-from worker.batches import Classifier, Outcome
+from worker.batches import Classifier, DeviceLostError, Outcome
 from worker.executions import (
     WORKER_TTL_S,
     Ending,
@@ -36,7 +36,7 @@ from worker.executions import (
     start,
     sweep,
 )
-from worker.keeper import Keeper
+from worker.keeper import EXIT_HUNG, Keeper
 from worker.stages import Stages
 
 log = structlog.get_logger()
@@ -47,7 +47,9 @@ MAINTAIN_EVERY_S = 30.0
 FORWARD_S = 0.5
 """A batch is capped at about this much forward time: what waits behind it waits no longer."""
 
-LARGEST_BATCH = 256
+LARGEST_BATCH = 64
+"""Of batches lost with a worker each picture runs alone elsewhere: there must not be too many of them."""
+
 EXIT_LEFT = 1
 """Of a worker that a second signal made leave."""
 
@@ -86,6 +88,7 @@ class BatchWorker(BaseWorker):
         self._swept_at_s = 0.0
         self._maintained_at_s = time.monotonic()
         self._pause_s = 0.0
+        self._leaving = False
         self._stages = Stages()
         self.keeper = Keeper(
             broker,
@@ -187,7 +190,12 @@ class BatchWorker(BaseWorker):
 
         def judge() -> tuple[list[Outcome], float]:
             began_s = time.monotonic()
-            outcomes = self._classifier.judge(fetched)
+            try:
+                outcomes = self._classifier.judge(fetched)
+            except DeviceLostError as error:
+                # Given back, a picture that breaks the device would break the next; a crash is counted.
+                log.critical("the device that runs the model is lost; ending this worker", error=str(error))
+                os._exit(EXIT_HUNG)
             self.keeper.judged(batch)
             return outcomes, time.monotonic() - began_s
 
@@ -313,6 +321,7 @@ class BatchWorker(BaseWorker):
 
     def _leave(self) -> None:
         """Give back what is in hand, and say goodbye; without a broker the leases run out by themselves."""
+        self._leaving = True
         self._stop_requested = True  # for a publisher that waits for the broker
         self._stages.close()
         self.keeper.stop()
@@ -344,7 +353,7 @@ class BatchWorker(BaseWorker):
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """A second signal, if it is not the first one delivered twice: leave at once, giving jobs back."""
         assert self._shutdown_requested_date is not None
-        if (rq_now() - self._shutdown_requested_date).total_seconds() < 1:
+        if self._leaving or (rq_now() - self._shutdown_requested_date).total_seconds() < 1:
             return
         raise SystemExit(EXIT_LEFT)
 

@@ -1,10 +1,11 @@
 """The stages of a worker: fetching, the model, publishing. While one has a batch, the next is behind it."""
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from shared.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ class Stages:
     """
 
     def __init__(self) -> None:
-        self.fetchers = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="fetch")
+        self.fetchers = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="fetch")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._on_the_way: deque[Future[None]] = deque()

@@ -8,7 +8,7 @@ if redis.call('EXISTS', key) == 1 then
   local claims = redis.call('HGET', key, 'claim') or ''
   if string.find(claims, a.claim, 1, true) then return 'already' end
   redis.call('HINCRBY', key, 'seen_count', 1)
-  redis.call('HSET', key, 'last_seen_at', a.seen_at, 'claim', string.sub(a.claim .. ' ' .. claims, 1, 64 * 33))
+  redis.call('HSET', key, 'last_seen_at', a.seen_at, 'claim', string.sub(a.claim .. ' ' .. claims, 1, 256 * 33))
   count('seen')
   return 'seen'
 end

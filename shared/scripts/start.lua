@@ -31,7 +31,7 @@ local function start(id, execution)
 end
 
 local function is_suspect(id)
-  return tonumber(redis.call('HGET', incident_key(id), 'crashes') or 0) > 0
+  return (tonumber(redis.call('HGET', incident_key(id), 'crashes') or 0) or 0) > 0
 end
 
 -- The caller repeats a step whose reply was lost on the way: the same executions again.

@@ -6,11 +6,12 @@
 local now, recovered, killers = now_ms(), 0, {}
 local lease_ms = a.lease_s * 1000
 
--- After a gap in sweeping (the broker was away) live workers could not renew: let them first.
+-- After a gap in sweeping (the broker was away) live workers could not renew: let them first. Leases are
+-- renewed every quarter, so that the shortest gap that can end one is three quarters.
 -- Not twice in a row: the gap may be the long batches of the only worker there is.
 local last = tonumber(redis.call('HGET', 'almenara:swept', 'last') or 0)
 local grace = tonumber(redis.call('HGET', 'almenara:swept', 'grace') or 0)
-if last > 0 and now - last > lease_ms * 1.5 and grace < last then
+if last > 0 and now - last > lease_ms * 0.75 and grace < last then
   grace = now + lease_ms / 2
   redis.call('HSET', 'almenara:swept', 'grace', grace)
 end

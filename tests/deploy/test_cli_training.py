@@ -117,8 +117,8 @@ def test_every_recipe_leaves_a_model_and_a_report(
     flags: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Tune is the default; what a run started from is recorded, and the report names its model."""
-    chosen = ["--recipe", recipe] if recipe != "tune" else []
+    """Head is the default; what a run started from is recorded, and the report names its model."""
+    chosen = ["--recipe", recipe] if recipe != "head" else []
     places = ["--init", str(weights), "--out", str(tmp_path)]
     assert main(["train", str(folder), *chosen, *flags, *places]) == 0
     checkpoint = Checkpoint.load(tmp_path / "street1-resnet34.safetensors")
@@ -177,13 +177,15 @@ def test_a_class_that_the_model_lacks_is_refused(
     ("changes", "complaint"),
     [
         (["--init", "nowhere.safetensors"], "nowhere.safetensors can't be read"),
-        (["--plain-loop"], "--plain-loop does not belong to the recipe tune"),
+        (["--plain-loop"], "--plain-loop does not belong to the recipe head"),
+        (["--epochs", "3"], "--epochs does not belong to the recipe head"),
+        (["--teacher", "--views", "plain"], "--views does not belong to the recipe tune"),
         (["--recipe", "seed", "--epochs", "0"], "--epochs 0 is not above 0"),
         (["--recipe", "seed", "--views", "plain"], "--views does not belong to the recipe seed"),
         (["--views", "mirrored"], "plain first"),
         (["--without", "fire"], "fewer than two classes"),
         (["--seed", "-1"], "--seed -1 is below 0"),
-        (["--unlabelled", "more"], "--unlabelled is of use only where teachers"),
+        (["--recipe", "tune", "--unlabelled", "more"], "--unlabelled is of use only where teachers"),
         (["--recipe", "head", "--teacher"], "--teacher does not belong to the recipe head"),
     ],
 )

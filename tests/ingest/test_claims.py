@@ -270,3 +270,22 @@ def test_one_name_one_ingester(claims: Claims, inbox: Path) -> None:
 def test_instance_names_are_unique() -> None:
     """A process that starts again is not taken for the one that died, even with the same process id."""
     assert len({instance_name() for _ in range(100)}) == 100
+
+
+def test_what_can_not_be_cleared_away_holds_up_no_claim(claims: Claims, inbox: Path, hold: Hold) -> None:
+    """A stray file in a dead ingester's folder costs a warning, and not the photographs beside it."""
+    put(inbox)
+    kill(hold(0))
+    (inbox / CLAIMS_FOLDER / "other" / "stray").write_text("of a person")
+    assert [claim.name for claim in claims.adopt()] == [NAME]
+    assert claims.adopt() == []
+
+
+def test_an_inbox_that_was_replaced_is_claimed_from_again(claims: Claims, inbox: Path) -> None:
+    """A person who empties the inbox, our own folder in it too, ends no work; and we are seen to live."""
+    shutil.rmtree(inbox)
+    inbox.mkdir()
+    claim = taken(claims, put(inbox))
+    assert claim.path.read_bytes() == b"picture"
+    with pytest.raises(FileExistsError):
+        Claims(inbox, "this")

@@ -220,6 +220,20 @@ def test_a_file_that_makes_us_fail_hurts_only_itself(
 
 
 @pytest.mark.usefixtures("hasty")
+def test_a_picture_whose_place_is_taken_holds_up_no_other(
+    service: Service, settings: Settings, broker: Broker, inbox: Path
+) -> None:
+    """Where one name can't be given, those that share its batch are kept in smaller and smaller batches."""
+    blocked = hashlib.sha256(picture_bytes(3)).hexdigest()
+    (settings.state_dir / "images" / "pictures" / blocked[:2] / f"{blocked}.jpeg").mkdir(parents=True)
+    for number in range(12):
+        drop(inbox, place(number), picture_bytes(number))
+    with running(service()):
+        wait_admitted(broker, 11)
+        assert [file.name for file in claimed_files(inbox)] == [place(3)]
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_store_that_is_away_is_waited_for(
     service: Service, settings: Settings, broker: Broker, inbox: Path, rejects: Rejects
 ) -> None:

@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gate", default="", help="a forward pass ends once this file is there")
     parser.add_argument("--warm-up-gate", default="", help="warm-up ends once this file is there")
+    parser.add_argument("--device-lost", action="store_true", help="every forward pass fails")
     parser.add_argument("--signal-after", default="", help="a SIGTERM arrives while this line is logged")
     options = parser.parse_args()
     settings = Settings.from_env(os.environ)
@@ -69,7 +70,14 @@ def main() -> None:
             return super().warm_up()
 
     vars(worker.batches)["decode"] = decode_or_die
-    engine = GatedEngine(lambda: wait_for(options.gate) if options.gate else None)
+
+    def on_batch() -> None:
+        if options.gate:
+            wait_for(options.gate)
+        if options.device_lost:
+            raise RuntimeError("an illegal memory access was encountered")
+
+    engine = GatedEngine(on_batch)
     classifier = worker.batches.Classifier(
         checkpoint(), engine, ImageStore(settings.image_store_url), settings.max_pixels
     )

@@ -13,7 +13,7 @@ from shared.errors import AlmenaraError, PermanentError, TransientError
 from shared.images import ImageStore
 from shared.preprocessing import Preprocessing, decode
 from shared.verdict import Verdict
-from worker.batches import Classifier, Outcome, Pixels
+from worker.batches import Classifier, DeviceLostError, Outcome, Pixels
 from worker.executions import Execution, new_ids, start
 
 FIRE, PROTEST, NORMAL, UNCLEAR = (picture(word) for word in ("fire", "protest", "normal", "unclear"))
@@ -99,7 +99,18 @@ def test_a_failing_forward_pass_is_halved_down_to_the_one_at_fault(
     assert type(outcomes[place]) is AlmenaraError
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_device_that_fails_at_everything_is_lost(broker: Broker, store: ImageStore, pool: Executor) -> None:
+    """Pictures are not blamed for an engine that can't judge a plain grey one either."""
+
+    def broken() -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    batch = started(broker, store, [FIRE, PROTEST])
+    with pytest.raises(DeviceLostError, match="illegal memory"):
+        classify(classifier(store, ColourEngine(broken)), batch, pool)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), IndexError("binding")])
 def test_running_out_of_memory_halves_the_batch(
     broker: Broker, store: ImageStore, pool: Executor, error: Exception
 ) -> None:

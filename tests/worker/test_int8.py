@@ -11,7 +11,7 @@ from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
 from worker import int8
 from worker.engines import make_engine, options
-from worker.openvino_engine import build
+from worker.openvino_engine import build, processor
 
 pytestmark = pytest.mark.skipif(
     any(each.obstacle for each in options(random_checkpoint(), None) if each.name == "openvino-f32"),
@@ -45,6 +45,7 @@ def measured(checkpoint: Checkpoint) -> int8.Measured:
         agreement=0.9933,
         accuracy=None,
         accuracy_f32=None,
+        processor=processor(),
         made_at="2026-11-24T10:02:03.000000Z",
         made_with={"openvino": "2026.4.1"},
     )
@@ -115,3 +116,11 @@ def test_where_nothing_can_be_written_the_remedy_is_said(checkpoint: Checkpoint,
     with pytest.raises(ConfigError, match="can't be kept") as raised:
         int8.save(build(checkpoint), measured(checkpoint), int8.place(tmp_path / "state", checkpoint))
     assert "ALMENARA_STATE_DIR" in raised.value.remedy
+
+
+def test_a_network_measured_on_another_processor_is_not_used(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Where int8 rounds otherwise, what was accepted elsewhere says nothing."""
+    elsewhere = replace(measured(checkpoint), processor="another")
+    int8.save(build(checkpoint), elsewhere, int8.place(tmp_path, checkpoint))
+    assert "measured on another processor (another)" in obstacle(checkpoint, tmp_path)
+    assert make_engine("auto", checkpoint, state_dir=tmp_path).name != "openvino-int8"

@@ -180,6 +180,16 @@ def test_a_running_lease_is_left_alone(broker: Broker) -> None:
     assert in_flight(broker) == 2
 
 
+def test_an_outage_that_can_end_a_lease_earns_grace(broker: Broker) -> None:
+    """A broker that restarted in seconds finds its live workers' jobs where they were."""
+    admit_names(broker, 1)
+    (alive,) = take(broker, 1)
+    sweep(broker, LEASE_S)
+    expire(broker, alive)
+    broker.hset(SWEPT, "last", clock_ms(broker) - LEASE_S * 800)
+    assert sweep(broker, LEASE_S) == (0, [])
+
+
 def test_sweeps_in_time_earn_no_grace(broker: Broker) -> None:
     """Each sweep notes when it was, so that only a real gap puts taking back off."""
     broker.hset(SWEPT, "last", clock_ms(broker) - LEASE_S * 2000)

@@ -282,6 +282,19 @@ def test_a_hung_batch_ends_its_process_and_runs_elsewhere(
     assert retries_left(broker, incidents) == {3}
 
 
+def test_a_lost_device_ends_its_worker_and_sends_nobody_to_review(
+    broker: Broker, store: ImageStore, workers: Workers
+) -> None:
+    """When every forward pass fails, the fault is no picture's: others judge them, at no cost of retries."""
+    incidents = admit_pictures(broker, store, fires(3))
+    broken = workers.start("--device-lost")
+    assert broken.exit_code() == EXIT_HUNG
+    workers.start()
+    wait_for_fires(broker, incidents)
+    assert told(broker, "review") == []
+    assert retries_left(broker, incidents) == {3}
+
+
 def test_a_suspended_worker_takes_nothing(
     broker: Broker, settings: Settings, store: ImageStore, workers: Workers
 ) -> None:
