@@ -69,7 +69,8 @@ def main() -> int:
                 "command": f"python -m benchmarks {' '.join(sys.argv[1:])}".strip(),
                 "pictures": album.about,
                 "default engine": default,
-                "repeats": f"{plan.repeats}, every second one in the opposite order; medians and ranges",
+                "repeats": f"{plan.repeats} (training: 1), contenders in turn; of comparison, workers, sizes "
+                "and depth in the opposite order every second time; medians and ranges",
                 "took": f"{(time.monotonic() - began_s) / 60:.0f} min",
             }
             # After each, so that a suite that fails takes nothing with it.

@@ -8,15 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks import processes
-from benchmarks.bookkeeping import photograph
 from benchmarks.contenders import ROOT, environ
 from ingest.admission import admit
 from shared.broker import Broker, connect
+from shared.coordinates import Coordinates
+from shared.dispatches import Decision
+from shared.incidents import Photograph, iso, utc_now
 from shared.keys import COUNTS
 from shared.settings import Settings
+from shared.verdict import Verdict
 
 AT_ONCE = 1_000
 POLL_S = 0.005
+FREE = Decision(
+    verdict=Verdict.DISPATCHED,
+    situation="fire",
+    confidence=0.9,
+    scores={"fire": 0.9, "normal": 0.1},
+    model="free",
+)
+"""What a model that costs nothing says."""
 
 
 class FreeWorker:
@@ -24,6 +35,7 @@ class FreeWorker:
 
     def __init__(self, client: Broker, process: "subprocess.Popen[bytes]") -> None:
         self._client = client
+        self._process = process
         self._roots = [process.pid]
         self._sent = 0
 
@@ -37,6 +49,7 @@ class FreeWorker:
         began_s = time.perf_counter()
         processes.let_go(self._roots)
         while int(self._client.hget(COUNTS, "dispatched") or 0) < self._sent:
+            assert self._process.poll() is None, "the worker has ended"
             time.sleep(POLL_S)
         return time.perf_counter() - began_s
 
@@ -64,3 +77,16 @@ def free_worker(settings: Settings) -> Iterator[FreeWorker]:
     finally:
         processes.end([process])
         client.flushall()
+
+
+def photograph(index: int) -> Photograph:
+    """What an ingester would know of picture `index`."""
+    return Photograph(
+        incident_id=f"{index:032x}",
+        image="pictures/00/00.jpg",
+        coordinates=Coordinates(latitude_deg=33.8568, longitude_deg=151.2153),
+        label="bench",
+        received_at=iso(utc_now()),
+        name="33.8568, 151.2153.jpeg",
+        place_from="name",
+    )

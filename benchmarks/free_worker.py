@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from benchmarks.bookkeeping import FREE
+from benchmarks.free import FREE
 from shared.broker import connect
 from shared.checkpoint import Checkpoint
 from shared.images import ImageStore

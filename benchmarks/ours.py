@@ -17,8 +17,9 @@ from shared.keys import COUNTS
 
 NAME = "Almenara"
 ABOUT = (
-    "`almenara ingest` and `almenara worker`, ALMENARA_ENGINE as said, all else as it comes; latency from "
-    "the file closed in the inbox to the verdict published"
+    "`almenara ingest` and `almenara worker`, ALMENARA_ENGINE as said, all else as it comes. Flooded: jobs "
+    "of pictures that are stored already, the ingester idle; latency: from the file closed in the inbox to "
+    "the verdict published, all that the ingester does included"
 )
 
 

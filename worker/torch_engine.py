@@ -3,6 +3,7 @@
 torch is loaded where it is needed: a worker on another engine neither waits for it nor holds it in memory.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,15 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._size_px = checkpoint.preprocessing.size_px
-        self._network = _Network(checkpoint, "cpu", torch.float32)
+        self._checkpoint = checkpoint
+
+    @cached_property
+    def _network(self) -> "_Network":
+        # Made by the thread that runs it: where another has OpenMP threads too, both sleep in the middle of
+        # every layer (measured: 45 ms a picture instead of 25).
+        import torch
+
+        return _Network(self._checkpoint, "cpu", torch.float32)
 
     def scores(self, batch: Pixels) -> Logits:
         """See ``Engine.scores``."""
