@@ -22,6 +22,9 @@ class Model:
         checkpoint = Checkpoint.load(Settings.from_env(os.environ).checkpoint)
         self._classes = checkpoint.classes
         self._engine = make_engine("torch-cpu", checkpoint)
+        size_px = checkpoint.preprocessing.size_px
+        # The engine makes its network in its first pass, and that belongs to loading.
+        self._engine.scores(np.zeros((1, size_px, size_px, 3), np.uint8))
 
     def verdicts(self, pictures: list[Pixels]) -> list[dict[str, Any]]:
         """For each picture its situation and the confidence, of one forward pass."""
