@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -192,3 +193,35 @@ def test_a_write_that_fails_holds_up_no_other(
     files = write(aside, tmp_path, 3)
     aside.commit()
     assert names(tmp_path) == set(files)
+
+
+def test_folders_on_a_disk_of_their_own_are_synced_one_by_one(
+    aside: Aside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flush of one file system says nothing about another that is mounted below it."""
+    files = write(aside, tmp_path, 4 * FEW)
+    aside._devices.add(-1)
+    inodes = synced(monkeypatch)
+    aside.commit()
+    assert {path.stat().st_ino for path in files} <= inodes
+
+
+def test_a_file_system_that_turned_read_only_fails_the_commit(
+    aside: Aside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flush of a whole one succeeds there and does nothing: that must not count as durable."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    whole = durable._flush_all(descriptor)
+    os.close(descriptor)
+    if not whole:
+        pytest.skip("this file system is flushed file by file")
+    write(aside, tmp_path, 4 * FEW)
+
+    def read_only(_: int) -> os.statvfs_result:
+        return os.statvfs_result((0,) * 8 + (os.ST_RDONLY, 255))
+
+    monkeypatch.setattr(os, "fstatvfs", read_only)
+    with pytest.raises(OSError) as raised:
+        aside.commit()
+    assert raised.value.errno == errno.EROFS
+    assert names(tmp_path) == set()
