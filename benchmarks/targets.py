@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import depth, limit, ours
+from benchmarks import depth, limit, live, ours
 from benchmarks.figures import Contest
 from benchmarks.rig import Row
 
@@ -53,6 +53,7 @@ def targets(contests: Sequence[Contest], rows: Sequence[Row], default_engine: st
         *_of_best_peer(contests, default_engine),
         *_latency(contests),
         *_memory(rows),
+        *_live(rows),
     ]
 
 
@@ -106,6 +107,13 @@ def _memory(rows: Sequence[Row]) -> Iterator[Target]:
         if row.what == depth.MEMORY and row.contender == f"{max(depth.DEPTHS):,}":
             aim = f"memory gained over {row.contender} photographs"
             yield Target(aim, max(row.figures), FLAT_MB, " MB", at_least=False)
+
+
+def _live(rows: Sequence[Row]) -> Iterator[Target]:
+    for row in rows:
+        if (row.what, row.contender) == (live.WHAT, live.TAIL):
+            aim = f"dispatch to each of {live.BROWSERS} browsers, {row.contender}"
+            yield Target(aim, max(row.figures), live.AIM_P99_MS, " ms", at_least=False)
 
 
 def _rate(each: Contest) -> float:

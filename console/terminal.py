@@ -57,11 +57,7 @@ def show(
             f"--since {since!r} is no stream entry id",
             remedy="give one such as 1764000000000-0, or 0 for everything",
         )
-    known = [*routing.departments, REVIEW]
-    if department not in [*known, ALL]:
-        raise ConfigError(
-            f"there is no department {department!r}", remedy=f"use one of {', '.join([*known, ALL])}"
-        )
+    known = check_department(routing, department)
     reader = Reader(broker, known if department == ALL else [department], since)
     is_new = OncePerIncident() if department == ALL else (lambda _: True)
     write = _writer(form)
@@ -78,6 +74,29 @@ def show(
         write(entry)
         shown += 1
     return shown
+
+
+def check_department(routing: Routing, department: str) -> list[str]:
+    """Whether there is such a department; every one of the routing file, and ``review``.
+
+    Raises:
+        ConfigError: it is none of them, nor ``all``.
+    """
+    known = [*routing.departments, REVIEW]
+    if department not in [*known, ALL]:
+        raise ConfigError(
+            f"there is no department {department!r}", remedy=f"use one of {', '.join([*known, ALL])}"
+        )
+    return known
+
+
+def is_before_a_person(form: Form, *, since: str, follow: bool) -> bool:
+    """Whether the screen is wanted: nothing else was asked for, and no end of it is a file or a pipe."""
+    asked_for_lines = form is not Form.PRETTY or not follow or since != "0"
+    # The screen is drawn on standard error, as its library does.
+    return not asked_for_lines and all(
+        stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )
 
 
 def _writer(form: Form) -> Callable[[Entry], None]:

@@ -1,4 +1,7 @@
-"""`almenara audit`: do inbox, claims, store, incidents, jobs and streams agree? With --repair, make them."""
+"""`almenara audit`: do inbox, claims, store, incidents, jobs, streams and the desk's record agree?
+
+With --repair, make them, as far as that can be done.
+"""
 
 import time
 import uuid
@@ -10,7 +13,13 @@ from typing import Any
 
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
+from console.outages import RecordAwayError, said
+from console.records import check_record, open_database
+from console.tables import IncidentRecord
 from ingest.admission import admit, job_fields
 from ingest.claims import claimed_files
 from ingest.rejects import Rejects
@@ -70,7 +79,7 @@ def audit(
         progress: is told what is being looked at.
 
     Raises:
-        BrokerAwayError, StoreAwayError: one of them can't be asked.
+        BrokerAwayError, StoreAwayError, RecordAwayError: one of them can't be asked.
     """
     result = Audit()
     progress("inbox and claims")
@@ -81,6 +90,8 @@ def audit(
     decided = _incidents(result, broker, store, stored, repair)
     progress("streams")
     _streams(result, broker, decided)
+    progress("the desk's record")
+    _desk(result, settings, decided)
     progress("RQ registries")
     _registries(result, broker)
     return result
@@ -194,20 +205,22 @@ def _records(broker: Broker) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _streams(result: Audit, broker: Broker, decided: dict[str, Incident]) -> None:
-    """Each decided incident stands once in each stream that it went to."""
+    """Each decision about an incident stands once in each stream that it went to."""
     told = Counter(_entries(broker))
     result.counts["stream entries"] = told.total()
-    for (department, incident_id), times in told.items():
+    for (department, incident_id, revision), times in told.items():
         if times > 1:
-            result.found("stream", department, f"incident {incident_id} was dispatched {times} times")
+            again = f", revision {revision}," if revision > 1 else ""
+            result.found("stream", department, f"incident {incident_id}{again} was dispatched {times} times")
+    reached = {(department, incident_id) for department, incident_id, _ in told}
     for incident_id, incident in decided.items():
         for department in filter(None, incident.fields.get("departments", "").split(",")):
-            if not told[department, incident_id]:
+            if (department, incident_id) not in reached:
                 result.found("stream", department, f"incident {incident.number} is not in its stream")
 
 
-def _entries(broker: Broker) -> Iterator[tuple[str, str]]:
-    """(department, incident id) of every stream entry."""
+def _entries(broker: Broker) -> Iterator[tuple[str, str, int]]:
+    """(department, incident id, revision) of every stream entry."""
     for key in sorted(broker.scan_iter(match=DISPATCH_PREFIX + "*", count=1000, _type="stream")):
         department = key.decode().removeprefix(DISPATCH_PREFIX)
         last = "-"
@@ -215,10 +228,51 @@ def _entries(broker: Broker) -> Iterator[tuple[str, str]]:
             for _, entry in page:
                 try:
                     dispatch = Dispatch.decode(entry.get(b"event", b""))
-                except DispatchError:
+                    revision = int(dispatch.data.get("revision", 1))
+                except (DispatchError, TypeError, ValueError):
                     continue
-                yield department, str(dispatch.data["incident_id"])
+                yield department, str(dispatch.data["incident_id"]), revision
             last = f"({page[-1][0].decode()}"
+
+
+def _desk(result: Audit, settings: Settings, decided: dict[str, Incident]) -> None:
+    """Every decided incident is in the desk's record, where there is one."""
+    if not settings.database_url and not (settings.state_dir / "desk.db").exists():
+        return  # no desk has run here
+    engine = open_database(settings.database, read_only=True)
+    try:
+        check_record(engine)
+        unknown = sorted(decided)
+        for wait_s in (0.0, ON_ITS_WAY_S):
+            if unknown:
+                time.sleep(wait_s)
+                unknown = _without_case(engine, unknown)
+        with Session(engine) as session:
+            count = session.scalar(select(func.count()).select_from(IncidentRecord))
+            result.counts["incidents in the desk's record"] = count or 0
+    except RecordAwayError as error:
+        if error.reason != "not_ready":
+            raise
+        return  # nor has one run there
+    except DBAPIError as error:
+        raise RecordAwayError(
+            f"the desk's record does not answer ({said(error)})", remedy="check ALMENARA_DATABASE_URL"
+        ) from error
+    finally:
+        engine.dispose()
+    for incident_id in unknown:
+        wrong = "it is decided, and the desk has no case of it: `almenara desk` takes it in when it runs"
+        result.found("desk", decided[incident_id].number, wrong)
+
+
+def _without_case(engine: Engine, ids: list[str]) -> list[str]:
+    without = []
+    with Session(engine) as session:
+        for begin in range(0, len(ids), PAGE):
+            page = ids[begin : begin + PAGE]
+            known = set(session.scalars(select(IncidentRecord.id).where(IncidentRecord.id.in_(page))))
+            without += [incident_id for incident_id in page if incident_id not in known]
+    return without
 
 
 def _page(broker: Broker, key: bytes, begin: str) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -1,6 +1,7 @@
 """The `almenara` command: the one place that reads the environment and puts the parts together."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_services(add)
     _add_views(add)
     _add_tools(add)
+    _add_accounts(add)
     _add_training(add)
     _add_checkpoints(add)
     return parser
@@ -93,6 +95,9 @@ def _add_services(add: _Add) -> None:
     up = add("up", "up", "run everything on this machine until Ctrl-C", "up", "up --inbox /srv/cameras")
     up.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder that photographs land in (default: ./inbox)"
+    )
+    up.add_argument(
+        "--port", type=int, metavar="N", help="port of the web console (default 8400; 0: any that is free)"
     )
 
     ingest = add(
@@ -119,13 +124,26 @@ def _add_services(add: _Add) -> None:
         "worker  # as many as there are GPUs, CUDA_VISIBLE_DEVICES another one for each",
     )
 
+    add("desk", "consoles.desk", "keep the record of open incidents, and the clock", "desk")
+
+    web = add(
+        "web",
+        "consoles.web",
+        "serve the web console",
+        "web",
+        "web --host 0.0.0.0 --port 8400  # behind a proxy that speaks TLS, see ALMENARA_WEB_URL",
+    )
+    web.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: this machine alone)")
+    web.add_argument("--port", type=int, metavar="N", help="port (default 8400; 0: any that is free)")
+
 
 def _add_views(add: _Add) -> None:
     console = add(
         "console",
-        "console",
-        "show a department's dispatches as they come",
+        "consoles.console",
+        "work with a department's dispatches at a terminal, or show them as they come",
         "console firefighters",
+        "console firefighters --by 'Ana Ruiz'",
         "console all --plain",
         "console review --json --since 0 --no-follow",
     )
@@ -137,6 +155,7 @@ def _add_views(add: _Add) -> None:
         "--since", metavar="ID|0", default="0", help="start after this entry (default 0: everything)"
     )
     console.add_argument("--no-follow", action="store_true", help="end after what is there")
+    console.add_argument("--by", metavar="NAME", help="who acts here (default: the login name)")
 
     status = add(
         "status", "status", "show queue, incidents, workers and rejected files", "status", "status --json"
@@ -192,6 +211,49 @@ def _add_tools(add: _Add) -> None:
     demo.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
     )
+
+
+def _add_accounts(add: _Add) -> None:
+    user = add(
+        "user",
+        "accounts.user",
+        "say who may log in to the web console",
+        "user add ana --role operator --department firefighters",
+        "user add marta --role reviewer --role operator --department all",
+        "user passwd ana",
+        "user list",
+    )
+    user.add_argument("do", choices=("add", "passwd", "remove", "list"), help="what to do")
+    user.add_argument("name", nargs="?", metavar="NAME")
+    user.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        choices=("viewer", "operator", "reviewer", "supervisor"),
+        help="what they may do; may be repeated",
+    )
+    user.add_argument(
+        "--department",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a department, or all; may be repeated",
+    )
+    user.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="whose first line is the password; -: standard input",
+    )
+    user.add_argument("--json", action="store_true", help="with list: for scripts")
+
+    decisions = add(
+        "decisions",
+        "consoles.decisions",
+        "copy what people decided into a folder that `almenara train` reads",
+        "decisions ~/decided",
+    )
+    decisions.add_argument("folder", type=Path, metavar="FOLDER")
 
 
 def _add_training(add: _Add) -> None:
@@ -306,12 +368,14 @@ def _add_without(command: argparse.ArgumentParser) -> None:
 
 
 def _later(name: str) -> Callable[[argparse.Namespace, Settings], int]:
-    """The function of that name in deploy/commands.py, loaded when it is called: --help needs no torch."""
+    """That function of deploy/commands.py, or of the module named before a full stop.
+
+    Loaded when it is called: --help needs no torch.
+    """
+    module, _, function = f"commands.{name}".rpartition(".") if "." not in name else name.partition(".")
 
     def run(options: argparse.Namespace, settings: Settings) -> int:
-        from deploy import commands
-
-        code: int = getattr(commands, name)(options, settings)
+        code: int = getattr(importlib.import_module(f"deploy.{module}"), function)(options, settings)
         return code
 
     return run

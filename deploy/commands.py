@@ -37,6 +37,7 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
 
     if options.inbox is not None:
         settings = settings.override(inbox=(options.inbox,))
+    settings = settings.override(web_port=options.port)
     return Launcher(settings).run()
 
 
@@ -57,7 +58,7 @@ def ingest(options: argparse.Namespace, settings: Settings) -> int:
     if options.inbox:
         settings = settings.override(inbox=tuple(options.inbox))
     configure(settings, "ingest")
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     broker = connect(settings)
     service = IngestService(settings, broker, ImageStore(settings.image_store_url))
     service.run(stop)
@@ -75,7 +76,7 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     from worker.service import BatchWorker
 
     configure(settings, "worker")
-    stop = _stop_on_signals()  # until the worker's own handlers are in place
+    stop = stop_on_signals()  # until the worker's own handlers are in place
     checkpoint = Checkpoint.load(settings.checkpoint)
     routing = Routing.load(settings.routing)
     routing.check_classes(checkpoint.classes)
@@ -97,29 +98,6 @@ def _end_whatever_hangs() -> None:
     last_resort = threading.Timer(WORKER_EXIT_S, os._exit, (1,))
     last_resort.daemon = True
     last_resort.start()
-
-
-def console(options: argparse.Namespace, settings: Settings) -> int:
-    """Show dispatches."""
-    from console.terminal import Form, show
-    from shared.logs import configure
-    from shared.routing import Routing
-
-    configure(settings, "console")
-    form = Form.JSON if options.json else Form.PLAIN if options.plain else Form.PRETTY
-    broker = connect(settings)
-    check(broker, settings)
-    stop = _stop_on_signals()
-    show(
-        broker,
-        Routing.load(settings.routing),
-        options.department,
-        form=form,
-        since=options.since,
-        follow=not options.no_follow,
-        stop=stop,
-    )
-    return 0
 
 
 def status(options: argparse.Namespace, settings: Settings) -> int:
@@ -336,7 +314,7 @@ def _warn_without_route(classes: Sequence[str], settings: Settings) -> None:
             sys.stderr.write(f"the original study's route, for {settings.routing}:\n{_STUDY_ROUTE}")
 
 
-def _stop_on_signals() -> Callable[[], bool]:
+def stop_on_signals() -> Callable[[], bool]:
     """A function that turns true at the first SIGINT or SIGTERM; the second one ends the process at once."""
     received: list[int] = []
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from console.outages import RecordAwayError
+from console.records import check_record, open_database
+from console.users import Users
+from console.web.assets import browser_folder, vendor_files
 from shared.broker import Broker, check
 from shared.checkpoint import Checkpoint
 from shared.errors import AlmenaraError
@@ -53,6 +57,8 @@ def examine(settings: Settings, broker: Broker) -> Iterator[Finding]:
     yield from _guarded("model", lambda: _model(settings))
     yield from _guarded("engine", lambda: _engine(settings))
     yield from _guarded("file notifications", _notifications)
+    yield from _guarded("desk's record", lambda: _record(settings))
+    yield from _guarded("web console", lambda: _web(settings))
 
 
 def _guarded(subject: str, work: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -180,6 +186,35 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding("engine", Health.WARNING, detail, hindered[-1].remedy)
     else:
         yield Finding("engine", Health.OK, detail)
+
+
+def _record(settings: Settings) -> Iterator[Finding]:
+    engine = open_database(settings.database, read_only=True)
+    where = engine.url.render_as_string(hide_password=True)
+    try:
+        check_record(engine)
+    except RecordAwayError as error:
+        yield Finding("desk's record", Health.WARNING, error.detail, error.remedy)
+    else:
+        yield Finding("desk's record", Health.OK, where)
+    finally:
+        engine.dispose()
+
+
+def _web(settings: Settings) -> Iterator[Finding]:
+    vendor_files(browser_folder())
+    users = Users.load(settings.users_path)
+    users.check_departments(Routing.load(settings.routing).departments)
+    names = users.names()
+    if not names:
+        yield Finding(
+            "web console",
+            Health.WARNING,
+            f"nobody may log in: {settings.users_path} has no user",
+            "make one with `almenara user add NAME --role operator --department WORD`",
+        )
+    else:
+        yield Finding("web console", Health.OK, f"{len(names)} may log in (`almenara user list`)")
 
 
 def _notifications() -> Iterator[Finding]:

@@ -2,8 +2,10 @@
 
 import ctypes
 import fcntl
+import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from console.users import Role, first_user
 from deploy.private_broker import PrivateBroker
 from deploy.status import gather
 from shared.broker import check, connect
@@ -19,6 +22,9 @@ from shared.errors import AlmenaraError, ConfigError
 from shared.settings import Settings
 
 LOG_KEPT_BYTES = 20_000_000
+OPERATOR = "operator"
+"""Who may log in where nobody was made before."""
+
 EXIT_USAGE = 2
 """What `almenara` ends with where arguments or settings are wrong (deploy/cli.py)."""
 
@@ -87,7 +93,7 @@ class Service:
 
 
 class Launcher:
-    """Runs the private broker, ingester, worker and a console of all departments until told to stop."""
+    """Runs the private broker, ingester, worker, desk and consoles until told to stop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -105,6 +111,10 @@ class Launcher:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._take_lock()
+        self._choose_port()
+        password = (
+            first_user(self._settings.users_path, OPERATOR, tuple(Role)) if self._is_private() else None
+        )
         broker: PrivateBroker | None = None
         services: list[Service] = []
         try:
@@ -116,7 +126,7 @@ class Launcher:
                 assert services[0].process is not None
                 broker.wait_until_ready(services[0].process)
             self._check_broker()
-            for name in ("ingest", "worker"):
+            for name in ("ingest", "worker", "desk", "web"):
                 services.append(self._service(name, [sys.executable, "-m", "deploy", name]))
             form = [] if sys.stdout.isatty() else ["--plain"]
             console = self._service("console", [sys.executable, "-m", "deploy", "console", "all", *form])
@@ -124,7 +134,7 @@ class Launcher:
             services.append(console)
             for service in services[1 if broker else 0 :]:
                 service.start()
-            self._greet()
+            self._greet(password)
             return self._mind(services, broker)
         finally:
             self._stop(services)
@@ -139,8 +149,9 @@ class Launcher:
                     if now_s - service.started_at_s > 30:
                         service.wait_s = 0.5
                     continue
-                if service.exit_code() == EXIT_USAGE:
-                    # Its settings are wrong, and starting it again won't put them right.
+                if service.exit_code() == EXIT_USAGE and not said_ready:
+                    # Its settings are wrong, and starting it again won't put them right. In the middle of a
+                    # night it is tried again all the same: the others go on meanwhile.
                     self._screen.print(f"[red]{service.name} can't run:[/red] {service.last_words()}")
                     return EXIT_USAGE
                 self._restart(service, broker, now_s)
@@ -180,23 +191,50 @@ class Launcher:
         )
         return True
 
-    def _greet(self) -> None:
+    def _greet(self, password: str | None) -> None:
         inbox = self._settings.inbox[0].resolve()
         command = _shortest(Path(sys.executable).with_name("almenara"))
+        login = (
+            f"\n  Log in as              {OPERATOR}, password [bold]{password}[/bold]   "
+            f"(shown this once; change it: {command} user passwd {OPERATOR})"
+            if password
+            else f"   (who may log in: {command} user list)"
+        )
         self._screen.print(
             f"[bold]Almenara[/bold] is starting; the model takes a few seconds to load.\n"
             f"  Drop photographs into  {inbox}\n"
             f"  named by their place   cp photo.jpg '{inbox}/33.8568, 151.2153.jpeg'\n"
             f"  or see a replay        {command} demo\n"
+            f"  Open                   {self._address()}{login}\n"
+            f"  or at a terminal       {command} console DEPARTMENT\n"
             f"  State and logs         {self._settings.state_dir.resolve()}\n"
-            f"  In another terminal    {command} status   (console DEPARTMENT, doctor, audit)"
+            f"  In another terminal    {command} status   (doctor, audit, user)"
         )
+
+    def _is_private(self) -> bool:
+        """Whether only this machine reaches the web console: elsewhere nobody is let in unasked."""
+        try:
+            return ipaddress.ip_address(self._settings.web_host).is_loopback
+        except ValueError:
+            return self._settings.web_host == "localhost"
+
+    def _address(self) -> str:
+        host = self._settings.web_host
+        shown = f"[{host}]" if ":" in host else host
+        return self._settings.web_url or f"http://{shown}:{self._settings.web_port}"
+
+    def _choose_port(self) -> None:
+        """Any free port becomes a certain one, so that it can be said, and is the same after a restart."""
+        if self._settings.web_port == 0:
+            family = socket.AF_INET6 if ":" in self._settings.web_host else socket.AF_INET
+            with socket.create_server((self._settings.web_host, 0), family=family) as probe:
+                self._settings = self._settings.override(web_port=probe.getsockname()[1])
 
     def _stop(self, services: list[Service]) -> None:
         """First who brings work in, then who does it, then who shows it, and the broker last."""
         self._screen.print("\nStopping; photographs not yet classified wait for the next start.")
         asked = self._signals
-        for name in ("ingest", "worker", "console", "broker"):
+        for name in ("ingest", "worker", "desk", "web", "console", "broker"):
             for service in [each for each in services if each.name == name]:
                 service.signal(signal.SIGTERM)
                 deadline_s = time.monotonic() + STOP_TIMEOUT_S

@@ -11,10 +11,12 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.rejects import Reject, Rejects
+from shared.board import desks
 from shared.broker import Broker, BrokerAwayError, check, is_broker_fault, words
 from shared.incidents import utc_now
-from shared.keys import COUNTS, INCIDENTS, INGESTER_PREFIX, LEASES, QUEUE
+from shared.keys import BOARD_VERSION, COUNTS, INCIDENTS, INGESTER_PREFIX, LEASES, QUEUE, open_key
 from shared.labels import escape_label
+from shared.routing import ALL, REVIEW
 from shared.settings import Settings
 from shared.verdict import Verdict
 
@@ -53,7 +55,10 @@ def _gathered(broker: Broker, settings: Settings) -> dict[str, Any]:
         pipeline.zcard(queue.failed_job_registry.key)
         pipeline.hgetall(COUNTS)
         pipeline.zcard(INCIDENTS)
-        waiting, popped, in_flight, failed, counted, known = pipeline.execute()
+        pipeline.hlen(open_key(ALL))
+        pipeline.hlen(open_key(REVIEW))
+        pipeline.get(BOARD_VERSION)
+        waiting, popped, in_flight, failed, counted, known, cases, reviews, version = pipeline.execute()
     counts = {word: int(number) for word, number in words(counted).items()}
     return {
         "queue": {"waiting": waiting + popped, "in_flight": in_flight, "failed": failed},
@@ -64,6 +69,7 @@ def _gathered(broker: Broker, settings: Settings) -> dict[str, Any]:
         "counts": counts,
         "workers": _workers(broker, queue),
         "ingesters": _ingesters(broker),
+        "desk": {"running": desks(broker), "open": cases, "review": reviews, "version": int(version or 0)},
     }
 
 
@@ -130,6 +136,12 @@ def lines(status: dict[str, Any]) -> list[str]:
         text.append(
             "Ingester   none: files stay in the inbox. Start one with `almenara ingest` or `almenara up`"
         )
+    desk = status["desk"]
+    text.append(
+        f"Desk       {desk['open']} cases open, {desk['review']} of them for review"
+        if desk["running"]
+        else "Desk       none: moves wait, and nobody is called again. Start one with `almenara desk`"
+    )
     broker = status["broker"]
     text.append(f"Broker     version {broker['version']}, up {broker['uptime_s']:,} s")
     return text

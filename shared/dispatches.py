@@ -15,6 +15,7 @@ from shared.verdict import Verdict
 SCHEMA_VERSION = 1
 EVENT_TYPE = "almenara.dispatch.v1"
 SOURCE = "/almenara/worker"
+DESK_SOURCE = "/almenara/desk"
 _PROMISED = (
     "incident_id",
     "number",
@@ -121,12 +122,45 @@ def _check(data: Mapping[str, Any]) -> None:
         raise TypeError("units of assistance are no list")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Telling:
+    """What a dispatch says beside the decision itself.
+
+    Attributes:
+        departments: departments that must go.
+        revision: 1 for the worker's own decision, one more for each amendment.
+        decided_by: name of the user, ``desk``, or an empty string for the model.
+        unverified: nobody decided in time, and it goes to whom it most likely concerns.
+        message: what a person adds.
+    """
+
+    departments: tuple[str, ...]
+    revision: int = 1
+    decided_by: str = ""
+    unverified: bool = False
+    message: str = ""
+
+
 def entries(
     incident: Incident, decision: Decision, routing: Routing, decided_at: datetime
 ) -> list[tuple[str, str]]:
-    """(department, CloudEvents JSON) for each department that a decision goes to."""
+    """(department, CloudEvents JSON) for each department that a worker's decision goes to."""
     addressees = decision.addressees(routing)
-    data = _data(incident, decision, addressees, routing, iso(decided_at))
+    telling = Telling(departments=() if addressees == (REVIEW,) else addressees)
+    return entries_to(addressees, incident, decision, routing, decided_at, telling=telling)
+
+
+def entries_to(
+    addressees: Sequence[str],
+    incident: Incident,
+    decision: Decision,
+    routing: Routing,
+    decided_at: datetime,
+    *,
+    telling: Telling,
+) -> list[tuple[str, str]]:
+    """(department, CloudEvents JSON) for each of the addressees."""
+    data = _data(incident, decision, routing, iso(decided_at), telling)
     return [
         (
             department,
@@ -134,8 +168,8 @@ def entries(
                 {
                     "specversion": "1.0",
                     # The same for the same dispatch, so that a second delivery is recognised as one.
-                    "id": f"{incident.photograph.incident_id}:{department}:1",
-                    "source": SOURCE,
+                    "id": f"{incident.photograph.incident_id}:{department}:{telling.revision}",
+                    "source": SOURCE if telling.revision == 1 else DESK_SOURCE,
                     "type": EVENT_TYPE,
                     "subject": incident.photograph.incident_id,
                     "time": iso(decided_at),
@@ -150,10 +184,9 @@ def entries(
 
 
 def _data(
-    incident: Incident, decision: Decision, addressees: Sequence[str], routing: Routing, dispatched_at: str
+    incident: Incident, decision: Decision, routing: Routing, dispatched_at: str, telling: Telling
 ) -> dict[str, Any]:
     photograph = incident.photograph
-    dispatched = decision.verdict is Verdict.DISPATCHED and decision.situation is not None
     return {
         "schema_version": SCHEMA_VERSION,
         "incident_id": photograph.incident_id,
@@ -165,11 +198,9 @@ def _data(
         "latitude_deg": photograph.coordinates.latitude_deg,
         "longitude_deg": photograph.coordinates.longitude_deg,
         "label": photograph.label,
-        "departments": [] if addressees == (REVIEW,) else list(addressees),
+        "departments": list(telling.departments),
         # In words, so that a console needs no routing file of its own.
-        "units_of_assistance": [routing.units(decision.situation)]
-        if dispatched and decision.situation
-        else [],
+        "units_of_assistance": _units(decision, routing, telling),
         "received_at": photograph.received_at,
         "dispatched_at": dispatched_at,
         "image": photograph.image,
@@ -177,7 +208,39 @@ def _data(
         "reason": decision.reason,
         "detail": decision.detail,
         "note": photograph.note,
+        "revision": telling.revision,
+        "decided_by": telling.decided_by,
+        "unverified": telling.unverified,
+        "message": telling.message,
     }
+
+
+def _units(decision: Decision, routing: Routing, telling: Telling) -> list[str]:
+    if decision.verdict is Verdict.NO_EMERGENCY and telling.decided_by:
+        return ["No emergency"]
+    if decision.situation is None or not telling.departments:
+        return []
+    units = routing.units(decision.situation, telling.departments)
+    return [f"UNVERIFIED {units}" if telling.unverified else units]
+
+
+def decision_of(incident: Incident, verdict: Verdict, situation: str | None) -> Decision:
+    """The decision in an incident's record, with another verdict and situation."""
+    fields = incident.fields
+    try:
+        scores = {str(word): float(score) for word, score in json.loads(fields.get("scores") or "{}").items()}
+        confidence = float(fields.get("confidence") or 0)
+    except (AttributeError, TypeError, ValueError):
+        scores, confidence = {}, 0.0
+    return Decision(
+        verdict=verdict,
+        situation=situation,
+        confidence=scores.get(situation or "", confidence),
+        scores=scores,
+        model=fields.get("model", ""),
+        reason=fields.get("reason", ""),
+        detail=fields.get("detail", ""),
+    )
 
 
 def decision_fields(decision: Decision, addressees: Sequence[str], decided_at: datetime) -> dict[str, str]:

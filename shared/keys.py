@@ -12,6 +12,12 @@ LEASES = "almenara:lease"
 DISPATCH_PREFIX = "dispatch:"
 INGESTER_PREFIX = "almenara:ingester:"
 
+CHANGED = "almenara:changed"
+"""The stream that tells the desk which incidents were decided, amended or sent again."""
+
+BOARD_VERSION = "almenara:board"
+"""The last version of the desk's record that stands on the boards."""
+
 
 def incident_key(incident_id: str) -> str:
     """The hash that holds one incident."""
@@ -21,3 +27,23 @@ def incident_key(incident_id: str) -> str:
 def dispatch_key(department: str) -> str:
     """The stream of one department's dispatches, or of ``review``."""
     return DISPATCH_PREFIX + department
+
+
+def moves_key(department: str) -> str:
+    """The stream that consoles of one department append moves to, and nobody else."""
+    return f"moves:{department}"
+
+
+def board_key(department: str) -> str:
+    """The stream of what changes on one department's board, of ``review``'s, or of ``all``."""
+    return f"board:{department}"
+
+
+def open_key(department: str) -> str:
+    """The hash of every row now open on one department's board: case -> JSON."""
+    return f"open:{department}"
+
+
+def alive_key(service: str) -> str:
+    """The sorted set of a service's processes that say that they live: name -> broker time in seconds."""
+    return f"almenara:alive:{service}"

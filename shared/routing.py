@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,12 @@ class Routing:
     Attributes:
         departments: wire word -> name for people.
         situations: wire word -> Situation.
+        fallback: department, or ``review``, -> who is called where it does not answer.
     """
 
     departments: dict[str, str]
     situations: dict[str, Situation]
+    fallback: dict[str, str]
 
     @classmethod
     def load(cls, path: Path) -> "Routing":
@@ -61,7 +63,8 @@ class Routing:
                 f"routing file {path} is not TOML: {error}", remedy="correct that line"
             ) from error
         departments, situations = table.get("departments", {}), table.get("situations", {})
-        faults = list(_faults(departments, situations))
+        fallback = table.get("fallback", {})
+        faults = [*_faults(departments, situations), *_fallback_faults(departments, fallback)]
         if faults:
             raise ConfigError(
                 f"routing file {path}: " + "; ".join(faults), remedy="compare shared/routing.toml"
@@ -71,6 +74,7 @@ class Routing:
             situations={
                 word: Situation(word, route["name"], tuple(route["to"])) for word, route in situations.items()
             },
+            fallback=dict(fallback),
         )
 
     def check_classes(self, classes: Iterable[str]) -> None:
@@ -87,16 +91,39 @@ class Routing:
                 remedy="add a [situations.…] entry for each to the routing file, or use another checkpoint",
             )
 
-    def units(self, situation: str) -> str:
-        """What people read: ``Accident => Towing Unit, Ambulance and Transit Police``."""
-        route = self.situations[situation]
-        names = [self.departments[word] for word in route.departments]
+    def units(self, situation: str, departments: Sequence[str] | None = None) -> str:
+        """What people read: ``Accident => Towing Unit, Ambulance and Transit Police``.
+
+        A situation or department that left the routing file is shown by its word.
+        """
+        route = self.situations.get(situation) or Situation(situation, named(situation), ())
+        listed_words = route.departments if departments is None else departments
+        names = [self.departments.get(word, named(word)) for word in listed_words]
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         return f"{route.name} => {listed}"
 
     def streams(self, situation: str) -> tuple[str, ...]:
         """Departments that a situation is dispatched to."""
         return self.situations[situation].departments
+
+
+def named(word: str) -> str:
+    """A wire word as people read it, where no file gives it a name: ``flood_risk`` is ``Flood Risk``."""
+    return word.replace("_", " ").replace("-", " ").title()
+
+
+def _fallback_faults(departments: Any, fallback: Any) -> Iterable[str]:
+    if not isinstance(fallback, dict):
+        yield "[fallback] is no table"
+        return
+    known = departments if isinstance(departments, dict) else {}
+    for word, to in fallback.items():
+        if word not in known and word != REVIEW:
+            yield f"[fallback] names {word!r}, which is not in [departments]"
+        if not isinstance(to, str) or to not in known:
+            yield f"the fallback of {word!r} is {to!r}, which is not in [departments]"
+        elif to == word:
+            yield f"the fallback of {word!r} is itself"
 
 
 def _faults(departments: Any, situations: Any) -> Iterable[str]:

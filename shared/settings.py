@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from shared.errors import ConfigError
 
@@ -54,6 +55,35 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
         return number
 
     return parse
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError("is not between 0 and 1")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError("is no port from 0 to 65535")
+    return number
+
+
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError("is no address such as https://desk.example.org")
+    return text.rstrip("/")
+
+
+def _tile_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("http", "https") or not all(
+        part in text for part in ("{z}", "{x}", "{y}")
+    ):
+        raise ValueError("is no address with {z}, {x} and {y} in it")
+    return text
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -160,6 +190,76 @@ class Settings:
         metadata=_setting(_positive(float), "seconds after which a worker stuck in one batch ends itself"),
     )
 
+    database_url: str = field(
+        default="",
+        metadata=_setting(
+            str,
+            "the desk's record, as postgresql+psycopg:// or sqlite:///; empty: STATE_DIR/desk.db",
+            secret=True,
+        ),
+    )
+    acknowledge_within_s: float = field(
+        default=60.0,
+        metadata=_setting(
+            _positive(float), "seconds after which what nobody acknowledged sounds again, and again"
+        ),
+    )
+    fallback_after_s: float = field(
+        default=180.0,
+        metadata=_setting(
+            _positive(float), "seconds after which what nobody acknowledged goes to the fallback too"
+        ),
+    )
+    on_scene_within_s: float = field(
+        default=1800.0,
+        metadata=_setting(
+            _positive(float), "seconds after which what was acknowledged, without units on scene, comes back"
+        ),
+    )
+    review_within_s: float = field(
+        default=120.0,
+        metadata=_setting(
+            _positive(float), "seconds after which what nobody reviewed goes out, marked UNVERIFIED"
+        ),
+    )
+    group_radius_m: float = field(
+        default=150.0,
+        metadata=_setting(_positive(float), "metres within which pictures of one situation are one case"),
+    )
+    group_within_s: float = field(
+        default=600.0,
+        metadata=_setting(_positive(float), "seconds within which pictures of one situation are one case"),
+    )
+    sample_rate: float = field(
+        default=0.02,
+        metadata=_setting(_share, "share of the pictures without an emergency that reviewers check"),
+    )
+    users_file: str = field(
+        default="",
+        metadata=_setting(str, "who may log in (`almenara user add`); empty: STATE_DIR/users.json"),
+    )
+    web_host: str = field(
+        default="127.0.0.1", metadata=_setting(str, "address that the web console listens on")
+    )
+    web_port: int = field(
+        default=8400, metadata=_setting(_port, "port of the web console; 0: any that is free")
+    )
+    web_url: str = field(
+        default="",
+        metadata=_setting(
+            _web_url, "the web console's address for browsers, where a proxy speaks TLS: https://…"
+        ),
+    )
+    tile_url: str = field(
+        default="",
+        metadata=_setting(
+            _tile_url, "map tiles, as https://…/{z}/{x}/{y}.png; empty: the coarse map that needs no network"
+        ),
+    )
+    tile_attribution: str = field(
+        default="", metadata=_setting(str, "whom the map names as the source of its tiles")
+    )
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Settings from environment variables; variables that are unset or empty keep their defaults.
@@ -209,6 +309,11 @@ class Settings:
             faults.append(f"{PREFIX}IMAGE_STORE: memory: is one process's own, and workers are others")
         if self.lease_s < 2:
             faults.append(f"{PREFIX}LEASE_S={self.lease_s}: under 2 s a busy worker would lose its own jobs")
+        if self.fallback_after_s < self.acknowledge_within_s:
+            faults.append(
+                f"{PREFIX}FALLBACK_AFTER_S={self.fallback_after_s:g} is less than "
+                f"{PREFIX}ACKNOWLEDGE_WITHIN_S={self.acknowledge_within_s:g}"
+            )
         return faults
 
     def override(self, **values: Any) -> Self:
@@ -236,7 +341,7 @@ class Settings:
                 value = os.pathsep.join(str(part.resolve()) for part in value)
             elif isinstance(value, Path):
                 value = value.resolve()
-            elif each.name == "image_store" and value and "://" not in value:
+            elif each.name in ("image_store", "users_file") and value and "://" not in value:
                 value = Path(value).resolve()
             environ[PREFIX + each.name.upper()] = "auto" if value is None else str(value)
         return environ
@@ -245,6 +350,16 @@ class Settings:
     def image_store_url(self) -> str:
         """Folder or fsspec URL of the image store."""
         return self.image_store or str(self.state_dir / "images")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy's URL of the desk's record."""
+        return self.database_url or f"sqlite:///{self.state_dir.resolve() / 'desk.db'}"
+
+    @property
+    def users_path(self) -> Path:
+        """Who may log in to the web console."""
+        return Path(self.users_file) if self.users_file else self.state_dir / "users.json"
 
     @property
     def rejected_dir(self) -> Path:

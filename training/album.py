@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.checkpoint import Checkpoint
-from shared.preprocessing import ImageError, decode
+from shared.decoding import ImageError, opened, turned, upright
+from shared.preprocessing import decode
 from training.attention import Attention, brightest_place, lay_over
 from training.dataset import Photograph
 
 THUMBNAIL_PX = 224
 
 _EMPTY = Markup()
-_ORIENTATION_TAG = 0x0112
-_LYING = (5, 6, 7, 8)  # values of that tag which swap width and height
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +99,7 @@ def _thumbnail(pixels: NDArray[np.uint8], proportions: tuple[int, int]) -> Marku
 def _proportions(content: bytes) -> tuple[int, int]:
     """Width and height, upright, of what the model saw squashed to a square."""
     try:
-        with Image.open(BytesIO(content)) as image:
-            width, height = image.size
-            lying = image.getexif().get(_ORIENTATION_TAG) in _LYING
-    except Exception:  # a picture that Pillow is of two minds about is shown as the model saw it
+        with opened(content) as image:
+            return turned(image.size, upright(image))
+    except ImageError:  # it was decoded before; if its header is odd, it is shown as the model saw it
         return 1, 1
-    return (height, width) if lying else (width, height)

@@ -13,11 +13,8 @@ from PIL import Image, ImageOps
 from torchvision.models import resnet34
 
 from shared.checkpoint import Checkpoint
+from shared.heat import heat, shares, spread
 
-# Dark violet to pale yellow, brighter all the way: also in grey print, and whatever colours one can see.
-_RAMP = np.array(
-    [(16, 8, 48), (86, 16, 110), (187, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64
-)  # (5, 3)
 _VERTICAL = ("upper", "middle", "lower")
 _HORIZONTAL = ("left", "centre", "right")
 
@@ -63,15 +60,9 @@ def lay_over(pixels: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDAr
         (H, W, 3) uint8 RGB.
     """
     height, width, _ = pixels.shape
-    low, high = float(activation.min()), float(activation.max())
-    share = (activation - low) / (high - low) if high > low else np.zeros_like(activation)  # (h, w) in [0, 1]
-    smooth = np.asarray(
-        Image.fromarray(share.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    ).clip(0, 1)  # (H, W)
-    steps = np.linspace(0, 1, len(_RAMP))
-    heat = np.stack([np.interp(smooth, steps, _RAMP[:, channel]) for channel in range(3)], axis=2)
+    colours = heat(spread(shares(activation), (width, height)))  # (H, W, 3)
     grey = np.asarray(ImageOps.grayscale(Image.fromarray(pixels)), np.float64)[:, :, None]  # (H, W, 1)
-    return (0.5 * grey + 0.5 * heat).round().astype(np.uint8)  # (H, W, 3)
+    return (0.5 * grey + 0.5 * colours).round().astype(np.uint8)  # (H, W, 3)
 
 
 def brightest_place(activation: NDArray[np.float32]) -> str:

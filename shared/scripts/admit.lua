@@ -10,6 +10,7 @@ if redis.call('EXISTS', key) == 1 then
   redis.call('HINCRBY', key, 'seen_count', 1)
   redis.call('HSET', key, 'last_seen_at', a.seen_at, 'claim', string.sub(a.claim .. ' ' .. claims, 1, 256 * 33))
   count('seen')
+  changed(a.id)
   return 'seen'
 end
 local number = redis.call('INCR', 'almenara:number')

@@ -9,6 +9,13 @@
 -- almenara:lease               zset    <id>:<execution> -> broker time in ms at which the lease ends
 -- almenara:popped              zset    id -> broker time in ms at which a sweep first saw it popped, not started
 -- almenara:swept               hash    last: broker time in ms of the last sweep; grace: none taken before it
+-- almenara:changed             stream  field `id`: an incident that was decided, amended or sent again; a wake-up
+--                                      for the desk, which reads the record and finds what it missed by itself
+-- almenara:alive:<service>     zset    process -> broker time in s at which it last said that it lives
+-- almenara:board               string  the last version of the desk's record that stands on the boards
+-- open:<department>            hash    case -> row JSON, everything open on that board (shared/board.py)
+-- board:<department>           stream  id <version>-0; fields `row`: row JSON, `outcomes`: JSON of moves' outcomes
+-- moves:<department>           stream  field `move`: what a console asks for (shared/moves.py)
 -- dispatch:<department>        stream  field `event`: a CloudEvents JSON object
 -- rq:queue:classify            list    ids waiting; front is the left end, as RQ has it
 -- rq:queue:classify:intermediate list  ids popped by a worker that has not started them
@@ -33,7 +40,8 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Allowed moves of an incident. A decided incident moves no further here; the desk takes over.
+-- Allowed moves of an incident on its way to a verdict. What a decided one is held for can be amended
+-- (amend.lua), by the desk alone.
 local moves = {
   queued = { in_flight = true },
   in_flight = { queued = true, decided = true },
@@ -75,6 +83,9 @@ local function back_to_queue(id)
   redis.call('LPUSH', queue, id)
 end
 
+-- Tells the desk. Bounded, for a place without one: it finds what it missed in almenara:incidents.
+local function changed(id) redis.call('XADD', 'almenara:changed', 'MAXLEN', '~', 100000, '*', 'id', id) end
+
 -- A worker that was only slow, not dead, clears the picture it was taken from.
 local function absolve(id, execution)
   local key = incident_key(id)
@@ -101,22 +112,27 @@ local function set_fields(key, fields)
   for name, value in pairs(fields) do redis.call('HSET', key, name, value) end
 end
 
--- The verdict and its dispatches, in the same step as the end of the job.
-local function decide(id)
-  check_move(id, 'decided')
-  -- A script that fails keeps what it wrote, so what could fail is asked first, and the streams are written
-  -- before the incident counts as decided.
+-- A script that fails keeps what it wrote, so what could fail is asked first, and the streams are written
+-- before the incident counts as decided.
+local function dispatch()
   for _, entry in ipairs(a.entries) do
     local kind = redis.call('TYPE', 'dispatch:' .. entry[1]).ok
     if kind ~= 'none' and kind ~= 'stream' then error('dispatch:' .. entry[1] .. ' holds a ' .. kind) end
   end
   for _, entry in ipairs(a.entries) do redis.call('XADD', 'dispatch:' .. entry[1], '*', 'event', entry[2]) end
+end
+
+-- The verdict and its dispatches, in the same step as the end of the job.
+local function decide(id)
+  check_move(id, 'decided')
+  dispatch()
   move(id, 'decided')
   set_fields(incident_key(id), a.incident)
   redis.call('HSET', incident_key(id), 'decided_execution', decider(a.execution))
   redis.call('EXPIRE', incident_key(id), a.keep_s)
   count(a.incident.verdict)
   count('entries', #a.entries)
+  changed(id)
 end
 
 -- What RQ itself writes when a job ends, of whatever kind.

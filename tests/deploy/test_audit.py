@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_photograph, picture_bytes
@@ -11,8 +12,13 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 import deploy.audit
+from console.desk.book import writing
+from console.desk.feed import apply, fetch
+from console.outages import RecordAwayError
+from console.records import migrate, open_database
 from deploy.audit import Audit, as_json, audit, lines
 from ingest.admission import admit
+from shared.amendments import Amended, Amendment, amend
 from shared.broker import Broker
 from shared.dispatches import Decision
 from shared.images import ImageStore, sidecar_place
@@ -228,6 +234,85 @@ def test_a_dispatch_sent_twice_is_reported(street: Street, broker: Broker) -> No
     broker.xadd("dispatch:transit-police", {"event": "{"})
     ((kind, department, said),) = street.audit().findings
     assert (kind, department, "2 times" in said) == ("stream", "transit-police", True)
+
+
+def test_a_later_decision_is_no_second_dispatch(street: Street, broker: Broker) -> None:
+    """Who was told of an incident, and of what a person decided about it, was told once of each."""
+    incident = Incident.fetch(broker, street.id_of(3))
+    assert incident is not None
+    routing = Routing.load(street.settings.routing)
+    amendment = Amendment(
+        incident=incident,
+        decision_id="d" * 32,
+        verdict=Verdict.DISPATCHED,
+        situation="robbery",
+        tell=("police-department", "firefighters"),
+        departments=("police-department",),
+        decided_by="Ana",
+    )
+    assert amend(broker, amendment, routing, utc_now()) is Amended.AMENDED
+    result = street.audit()
+    assert result.findings == []
+    assert result.counts["stream entries"] == 8
+    entries: Any = broker.xrevrange("dispatch:firefighters", count=1)
+    broker.xadd("dispatch:firefighters", entries[0][1])
+    ((kind, department, said),) = street.audit().findings
+    assert (kind, department, "revision 2, was dispatched 2 times" in said) == (
+        "stream",
+        "firefighters",
+        True,
+    )
+
+
+def desk_takes_in(street: Street, *seeds: int) -> None:
+    """There is a desk's record, with cases of these photographs."""
+    engine = open_database(street.settings.database)
+    migrate(engine)
+    routing = Routing.load(street.settings.routing)
+    with writing(engine, street.broker, routing, street.settings) as book:
+        apply(book, fetch(street.broker, [street.id_of(seed) for seed in seeds]))
+    engine.dispose()
+
+
+def test_a_desk_that_has_every_case_balances(street: Street) -> None:
+    """The desk's record is compared where there is one; what no worker has decided it need not have."""
+    assert "incidents in the desk's record" not in street.audit().counts
+    desk_takes_in(street, *DECIDED)
+    result = street.audit()
+    assert result.findings == []
+    assert result.counts["incidents in the desk's record"] == 3
+
+
+def test_an_incident_that_the_desk_does_not_have_is_reported(street: Street) -> None:
+    """It is named by its number, and what helps is a desk that runs."""
+    desk_takes_in(street, 3, 5)
+    ((kind, number, said),) = street.audit(repair=True).findings
+    incident = Incident.fetch(street.broker, street.id_of(4))
+    assert incident is not None
+    assert (kind, number, "almenara desk" in said) == ("desk", incident.number, True)
+
+
+def test_what_the_desk_is_taking_in_is_no_finding(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decided incident that comes into the record a moment later is not reported."""
+    monkeypatch.setattr(deploy.audit, "ON_ITS_WAY_S", 1.0)
+    desk_takes_in(street, 3, 4)
+    desk = threading.Timer(0.3, desk_takes_in, args=(street, 5))
+    desk.start()
+    assert street.audit().findings == []
+    desk.join()
+
+
+def test_a_record_that_no_desk_has_made_is_no_fault(street: Street) -> None:
+    """An empty database says that no desk has run, not that everything is missing."""
+    (street.settings.state_dir / "desk.db").touch()
+    assert street.audit().findings == []
+
+
+def test_a_record_that_can_not_be_asked_ends_the_audit(street: Street, tmp_path: Path) -> None:
+    """An audit does not say that the books balance when it could not look into one."""
+    street.settings = street.settings.override(database_url=f"sqlite:///{tmp_path}/away/desk.db")
+    with pytest.raises(RecordAwayError, match="does not answer"):
+        street.audit()
 
 
 def test_an_unreadable_sidecar_is_reported(street: Street, store: ImageStore, settings: Settings) -> None:

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from console.records import migrate, open_database
+from console.users import add_user
 from deploy.doctor import Finding, Health, examine
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect
 from shared.checkpoint import Checkpoint
+from shared.routing import Routing
 from shared.settings import Settings
 from worker.engines import make_engine, options
 
 SUBJECTS = ["inbox", "state folder", "image store", "broker", "model", "engine", "file notifications"]
+SUBJECTS += ["desk's record", "web console"]
 WITHOUT_FIRE = """
 [departments]
 ambulance = "Ambulance"
@@ -31,6 +35,12 @@ to = ["ambulance"]
 def healthy(settings: Settings) -> Settings:
     """Settings with which everything is as it should be."""
     settings.inbox[0].mkdir()
+    record = open_database(settings.database)
+    migrate(record)
+    record.dispose()
+    routing = Routing.load(settings.routing)
+    roles = {"roles": ["operator"], "departments": ["firefighters"]}
+    add_user(settings.users_path, "ana", "a good long password", routing=routing, **roles)
     return settings
 
 
@@ -56,8 +66,9 @@ def test_a_sound_installation_is_healthy(healthy: Settings) -> None:
 @pytest.mark.usefixtures("broker")
 def test_an_examination_leaves_nothing_behind(healthy: Settings) -> None:
     """Whatever was written to see whether it can be is gone again."""
+    before = sorted(healthy.state_dir.rglob("*"))
     findings(healthy)
-    assert [path for path in healthy.state_dir.rglob("*") if path.is_file()] == []
+    assert [path for path in healthy.state_dir.rglob("*") if path not in before and path.is_file()] == []
     assert list(healthy.inbox[0].iterdir()) == []
 
 
@@ -69,6 +80,7 @@ def test_every_inbox_is_examined(healthy: Settings, tmp_path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a user of no department": ("web console", {"routing": Path("routing.toml")}, "almenara user"),
     "an inbox that is a file": ("inbox", {"inbox": (Path("file"),)}, "may use it"),
     "a state folder that is a file": ("state folder", {"state_dir": Path("file")}, "may use it"),
     "a store that can't be made": ("image store", {"image_store": "file/images"}, "writable"),
@@ -98,6 +110,17 @@ def test_a_failed_check_names_the_remedy(
     assert remedy in finding.remedy
     assert finding.detail
     assert {each.subject for each in found} == set(SUBJECTS)
+
+
+@pytest.mark.usefixtures("broker")
+def test_what_is_not_made_yet_is_a_warning(healthy: Settings, tmp_path: Path) -> None:
+    """A new place has no record and no user, which the desk and `almenara user` make."""
+    new = healthy.override(database_url=f"sqlite:///{tmp_path / 'new.db'}", users_file=str(tmp_path / "new"))
+    found = findings(new)
+    for subject in ("desk's record", "web console"):
+        assert about(subject, found).health is Health.WARNING
+        assert "almenara" in about(subject, found).remedy
+    assert not (tmp_path / "new.db").exists()
 
 
 @pytest.mark.usefixtures("broker")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,12 @@ class Deployment:
         self.inbox = self.folder / "inbox"
         self.inbox.mkdir()
         self.settings = Settings(
-            state_dir=self.folder / "state", inbox=(self.inbox,), settle_s=0.5, rescan_s=1.0, **settings
+            state_dir=self.folder / "state",
+            inbox=(self.inbox,),
+            settle_s=0.5,
+            rescan_s=1.0,
+            # Of its own: deployments run side by side, and a web console comes back where it was.
+            **{"web_port": free_port(), **settings},
         )
         self.log = (self.folder / "services.log").open("ab")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -168,6 +174,13 @@ class Deployment:
             process.wait(timeout=30)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
 
 
 def photograph_name(seed: int) -> str:

@@ -1,11 +1,21 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from conftest import make_incident
 
-from shared.dispatches import Decision, Dispatch, DispatchError, decision_fields, entries
+from shared.dispatches import (
+    Decision,
+    Dispatch,
+    DispatchError,
+    Telling,
+    decision_fields,
+    decision_of,
+    entries,
+    entries_to,
+)
 from shared.routing import Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
@@ -111,6 +121,71 @@ def test_review_calls_nobody(routing: Routing) -> None:
     assert department == "review"
     assert (data["departments"], data["units_of_assistance"]) == ([], [])
     assert (data["reason"], data["detail"]) == ("truncated", "the JPEG ends early")
+
+
+def amended(routing: Routing, telling: Telling, *addressees: str, **changes: Any) -> list[dict[str, Any]]:
+    """Records of a later decision."""
+    made = decision(Verdict.DISPATCHED, **changes)
+    told = entries_to(addressees, make_incident(1), made, routing, DECIDED_AT, telling=telling)
+    assert [department for department, _ in told] == list(addressees)
+    return [json.loads(event) for _, event in told]
+
+
+def test_a_first_dispatch_is_the_models_own(sent: dict[str, Any]) -> None:
+    """It is the worker's, of revision 1, and nobody's decision."""
+    assert (sent["source"], sent["id"].rpartition(":")[2]) == ("/almenara/worker", "1")
+    data = sent["data"]
+    assert (data["revision"], data["decided_by"], data["unverified"], data["message"]) == (1, "", False, "")
+
+
+def test_a_later_decision_says_whose_it_is(routing: Routing) -> None:
+    """It is the desk's, with an id of its own, who must go, and what a person adds."""
+    telling = Telling(departments=("ambulance",), revision=2, decided_by="Ana", message="two hurt")
+    (record,) = amended(routing, telling, "ambulance")
+    assert record["source"] == "/almenara/desk"
+    assert record["id"].endswith(":ambulance:2")
+    data = record["data"]
+    assert (data["departments"], data["decided_by"]) == (["ambulance"], "Ana")
+    assert (data["message"], data["units_of_assistance"]) == ("two hurt", ["Accident => Ambulance"])
+    assert Dispatch.decode(json.dumps(record)).data == data
+
+
+def test_what_nobody_decided_is_marked(routing: Routing) -> None:
+    """People read UNVERIFIED before what it may be."""
+    telling = Telling(departments=("ambulance",), revision=2, decided_by="desk", unverified=True)
+    (record,) = amended(routing, telling, "ambulance")
+    assert record["data"]["unverified"] is True
+    assert record["data"]["units_of_assistance"] == ["UNVERIFIED Accident => Ambulance"]
+
+
+def test_no_emergency_is_said_where_a_person_saw_none(routing: Routing) -> None:
+    """Whoever was called reads it; the model alone tells nobody."""
+    made = decision(Verdict.NO_EMERGENCY, None)
+    for by, units in (("Ana", ["No emergency"]), ("", [])):
+        telling = Telling(departments=(), revision=2, decided_by=by)
+        told = entries_to(["ambulance"], make_incident(1), made, routing, DECIDED_AT, telling=telling)
+        assert json.loads(told[0][1])["data"]["units_of_assistance"] == units
+
+
+def test_a_situation_that_left_the_routing_file_can_be_told(routing: Routing) -> None:
+    """A decision of last week is shown by its words."""
+    telling = Telling(departments=("ambulance",), revision=2, decided_by="Ana")
+    (record,) = amended(routing, telling, "ambulance", situation="volcano")
+    assert record["data"]["units_of_assistance"] == ["Volcano => Ambulance"]
+
+
+def test_the_decision_of_a_record_is_made_again() -> None:
+    """With another situation it has that one's score; damaged scores are none."""
+    made = decision(Verdict.DISPATCHED, "accident")
+    incident = make_incident(1)
+    kept = replace(incident, fields={**incident.fields, **decision_fields(made, (), DECIDED_AT)})
+    again = decision_of(kept, Verdict.UNSURE, "accident")
+    assert (again.confidence, again.model, again.verdict) == (0.8123, "m@0 torch-cpu", Verdict.UNSURE)
+    assert decision_of(kept, Verdict.DISPATCHED, "normal").confidence == 0.1877
+    assert decision_of(kept, Verdict.DISPATCHED, "fire").confidence == 0.8123
+    for text in ("[]", "{", '{"fire": "hot"}', ""):
+        damaged = replace(kept, fields={**kept.fields, "scores": text})
+        assert decision_of(damaged, Verdict.DISPATCHED, "fire").scores == {}
 
 
 def test_an_entry_is_read_back(sent: dict[str, Any]) -> None:

@@ -67,6 +67,29 @@ def test_another_city_needs_no_code(tmp_path: Path) -> None:
     assert Routing.load(path).units("landslide") == "Éboulement => Éboulementfighters and Ambulance"
 
 
+def test_every_department_of_the_default_file_has_somebody_behind_it(default: Routing) -> None:
+    """Whoever does not answer, and a review without a guess, is stood in for by another department."""
+    assert set(default.fallback) == {*default.departments, "review"}
+    assert all(to in default.departments and to != word for word, to in default.fallback.items())
+
+
+def test_a_fallback_is_optional(tmp_path: Path) -> None:
+    """A file without one calls nobody else; one that names review alone is as good."""
+    path = tmp_path / "routing.toml"
+    path.write_text(SOUND, encoding="utf-8")
+    assert Routing.load(path).fallback == {}
+    path.write_text(SOUND + '[fallback]\nreview = "ambulance"\n', encoding="utf-8")
+    assert Routing.load(path).fallback == {"review": "ambulance"}
+
+
+def test_other_departments_than_the_file_says_can_be_named(default: Routing) -> None:
+    """A person may send whom they like; words that left the file are shown as words."""
+    assert default.units("fire", ["ambulance"]) == "Fire => Ambulance"
+    assert default.units("volcano_eruption", ["sea-rescue", "ambulance"]) == (
+        "Volcano Eruption => Sea Rescue and Ambulance"
+    )
+
+
 FAULTS = {
     "departments that are missing": (SOUND.partition("[situations")[0].replace("departments", "d"), "[dep"),
     "situations that are missing": (SOUND.partition("[situations")[0], "no [situations"),
@@ -85,6 +108,12 @@ FAULTS = {
     "a route that is no list": (SOUND.replace('["firefighters", "ambulance"]', "3"), "'fire' goes to nobody"),
     "a department that is unknown": (SOUND.replace(', "ambulance"', ', "navy"'), "'navy'"),
     "a department that is no word": (SOUND.replace(', "ambulance"', ', ["ambulance"]'), "['ambulance']"),
+    "a fallback that is no table": ("fallback = 3\n" + SOUND, "[fallback]"),
+    "a fallback of an unknown department": (SOUND + '[fallback]\nnavy = "ambulance"\n', "'navy'"),
+    "a fallback to an unknown department": (SOUND + '[fallback]\nambulance = "navy"\n', "'navy'"),
+    "a fallback to review": (SOUND + '[fallback]\nambulance = "review"\n', "'review'"),
+    "a fallback to itself": (SOUND + '[fallback]\nambulance = "ambulance"\n', "itself"),
+    "a fallback to several": (SOUND + '[fallback]\nambulance = ["firefighters"]\n', "'ambulance'"),
     "a department named twice": (SOUND.replace(', "ambulance"', ', "firefighters"'), "twice"),
 }
 

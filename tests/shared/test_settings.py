@@ -28,6 +28,20 @@ EVERYTHING = {
     "ALMENARA_RETENTION_DAYS": "0.5",
     "ALMENARA_LEASE_S": "4",
     "ALMENARA_BATCH_TIMEOUT_S": "30",
+    "ALMENARA_DATABASE_URL": "postgresql+psycopg://desk:hunter2@records/almenara",
+    "ALMENARA_ACKNOWLEDGE_WITHIN_S": "45",
+    "ALMENARA_FALLBACK_AFTER_S": "120",
+    "ALMENARA_ON_SCENE_WITHIN_S": "900",
+    "ALMENARA_REVIEW_WITHIN_S": "90",
+    "ALMENARA_GROUP_RADIUS_M": "200",
+    "ALMENARA_GROUP_WITHIN_S": "300",
+    "ALMENARA_SAMPLE_RATE": "0",
+    "ALMENARA_USERS_FILE": "/etc/almenara/users.json",
+    "ALMENARA_WEB_HOST": "192.0.2.7",
+    "ALMENARA_WEB_PORT": "8443",
+    "ALMENARA_WEB_URL": "https://desk.example.org",
+    "ALMENARA_TILE_URL": "https://tiles.example.org/{z}/{x}/{y}.png",
+    "ALMENARA_TILE_ATTRIBUTION": "Example Maps",
 }
 
 
@@ -89,6 +103,11 @@ WRONG = {
     "ALMENARA_RETENTION_DAYS": "-1",
     "ALMENARA_MAX_FILE_BYTES": "1.5",
     "ALMENARA_LOG_LEVEL": "loud",
+    "ALMENARA_SAMPLE_RATE": "2",
+    "ALMENARA_WEB_PORT": "65536",
+    "ALMENARA_WEB_URL": "desk.example.org",
+    "ALMENARA_TILE_URL": "https://tiles.example.org/{z}/{x}.png",
+    "ALMENARA_ACKNOWLEDGE_WITHIN_S": "0",
 }
 
 
@@ -122,6 +141,26 @@ def test_settings_that_contradict_each_other_are_faults(tmp_path: Path) -> None:
     assert "ALMENARA_LEASE_S" in said
 
 
+def test_a_fallback_before_the_first_reminder_is_a_fault() -> None:
+    """Nobody is passed over before they have been reminded; at once with the first reminder is allowed."""
+    said = refusal({"ALMENARA_ACKNOWLEDGE_WITHIN_S": "90", "ALMENARA_FALLBACK_AFTER_S": "60"})
+    assert "ALMENARA_FALLBACK_AFTER_S=60" in said
+    assert "ALMENARA_ACKNOWLEDGE_WITHIN_S=90" in said
+    both = {"ALMENARA_ACKNOWLEDGE_WITHIN_S": "60", "ALMENARA_FALLBACK_AFTER_S": "60"}
+    assert Settings.from_env(both).fallback_after_s == 60
+
+
+def test_record_and_users_lie_in_the_state_folder(tmp_path: Path) -> None:
+    """Unless they are named elsewhere; a web address loses its last slash."""
+    settings = Settings(state_dir=tmp_path)
+    assert settings.database == f"sqlite:///{tmp_path / 'desk.db'}"
+    assert settings.users_path == tmp_path / "users.json"
+    chosen = Settings.from_env(EVERYTHING | {"ALMENARA_WEB_URL": "https://desk.example.org/"})
+    assert chosen.database == EVERYTHING["ALMENARA_DATABASE_URL"]
+    assert chosen.users_path == Path("/etc/almenara/users.json")
+    assert chosen.web_url == "https://desk.example.org"
+
+
 def test_a_flag_wins_over_the_environment() -> None:
     """A flag that was given replaces the variable's value; one that was not leaves it."""
     settings = Settings.from_env(EVERYTHING)
@@ -137,9 +176,10 @@ def test_flags_are_checked_like_variables(tmp_path: Path) -> None:
 
 
 def test_secrets_are_never_shown() -> None:
-    """The broker's URL, which holds a password, is shown as set, and not in the faults of others."""
+    """URLs that hold a password are shown as set, and not in the faults of others."""
     rows = Settings.from_env(EVERYTHING).described()
-    assert ("ALMENARA_REDIS_URL", "(set)") in [row[:2] for row in rows]
+    for variable in ("ALMENARA_REDIS_URL", "ALMENARA_DATABASE_URL"):
+        assert (variable, "(set)") in [row[:2] for row in rows]
     assert "hunter2" not in repr(rows)
     assert "hunter2" not in refusal(EVERYTHING | {"ALMENARA_ENGINE": "abacus"})
 

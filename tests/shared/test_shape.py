@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "console": {"shared"},
     "deploy": {"shared", "ingest", "worker", "training", "console"},
 }
-LATE_IMPORTS = {"deploy/cli.py", "deploy/commands.py"}
+LATE_IMPORTS = {"deploy/cli.py", "deploy/commands.py", "deploy/consoles.py", "deploy/accounts.py"}
 READS_ENVIRONMENT = {"deploy/cli.py", "deploy/launcher.py"}
+MIGRATIONS = "console/migrations/versions/"
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 
@@ -103,8 +104,10 @@ def test_no_import_of_ours_hides_in_a_function(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_sizes_are_kept(module: str) -> None:
-    """Modules end at 400 lines, functions at 60 without their docstring."""
+    """Modules end at 400 lines, functions at 60 without their docstring; a migration is a list of columns."""
     assert len((ROOT / module).read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+    if module.startswith(MIGRATIONS):
+        return
     assert {
         each.name: length for each in functions(module) if (length := lines_of(each)) > FUNCTION_LINES
     } == {}
@@ -137,7 +140,17 @@ def loaded_with(module: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["ingest.service", "console.terminal", "deploy.cli", "deploy.launcher"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "ingest.service",
+        "console.terminal",
+        "console.desk.service",
+        "console.web.app",
+        "deploy.cli",
+        "deploy.launcher",
+    ],
+)
 def test_torch_stays_out(module: str) -> None:
     """Who takes photographs in, shows dispatches or starts services needs no torch, nor waits for it."""
     assert loaded_with(module) & {"torch", "torchvision"} == set()

@@ -1,0 +1,1 @@
+"""The desk: the one service that keeps the truth about open incidents."""

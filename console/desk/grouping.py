@@ -1,0 +1,55 @@
+"""Grouping: which cases are near enough in place and time for another picture of the same to belong there."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from console.nearness import in_box
+from console.tables import Case, IncidentRecord
+from shared.coordinates import Coordinates
+from shared.settings import Settings
+from shared.verdict import Verdict
+
+
+def place_of(case: Case | IncidentRecord) -> Coordinates:
+    """Where it is."""
+    return Coordinates(latitude_deg=case.latitude_deg, longitude_deg=case.longitude_deg)
+
+
+def cases_near(
+    session: Session,
+    changed: Iterable[Case],
+    settings: Settings,
+    situation: str,
+    place: Coordinates,
+    at: datetime,
+) -> list[Case]:
+    """Cases of a situation that somebody decided or a model was sure of, in reach of a picture; nearest first.
+
+    Within `group_radius_m` of the case's place and `group_within_s` of its last incident.
+
+    Args:
+        session: is not flushed for this, which would cost more than all the rest of bringing an incident in.
+        changed: cases that the session has made or changed, and the database may not have so yet.
+        at: when the picture was received.
+    """
+    radius_m, within = settings.group_radius_m, timedelta(seconds=settings.group_within_s)
+    query = select(Case).where(
+        Case.situation == situation,
+        in_box(Case.latitude_deg, Case.longitude_deg, place, radius_m),
+        Case.last_incident_at.between(at - within, at + within),
+    )
+    with session.no_autoflush:
+        found = {case.id: case for case in session.scalars(query)}
+    found |= {case.id: case for case in changed if case.situation == situation}
+    near = [
+        (place.distance_m(place_of(case)), case.id, case)
+        for case in found.values()
+        if case.situation == situation
+        and case.verdict == Verdict.DISPATCHED
+        and case.merged_into is None
+        and abs(case.last_incident_at - at) <= within
+    ]
+    return [case for distance_m, _, case in sorted(near, key=lambda each: each[:2]) if distance_m <= radius_m]

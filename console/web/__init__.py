@@ -1,0 +1,1 @@
+"""The web console: what a department sees and does in a browser."""

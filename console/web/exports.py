@@ -1,0 +1,119 @@
+"""History as files: CSV for spreadsheets, GeoJSON for maps. Written as it is read, however long it is."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from shared.board import AssignmentPart, Row
+from shared.routing import REVIEW
+
+COLUMNS = (
+    "case",
+    "numbers",
+    "opened_at",
+    "last_incident_at",
+    "verdict",
+    "situation",
+    "unverified",
+    "confidence",
+    "latitude_deg",
+    "longitude_deg",
+    "incidents",
+    "labels",
+    "departments",
+    "states",
+    "holders",
+    "dispatched_at",
+    "acknowledged_at",
+    "link",
+)
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_BETWEEN = "; "
+
+
+def neutral(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula. Numbers are numbers; texts may be anything."""
+    if isinstance(cell, str) and cell.startswith(_DANGEROUS):
+        return f"'{cell}"
+    return cell
+
+
+def as_csv(rows: Iterable[Row], base_url: str) -> Iterator[str]:
+    """Lines: one for each case, what it has several of joined by semicolons in one order."""
+    yield _line(COLUMNS)
+    for row in rows:
+        yield _line([neutral(cell) for cell in _cells(row, base_url)])
+
+
+def as_geojson(rows: Iterable[Row], base_url: str) -> Iterator[str]:
+    """A FeatureCollection: one point for each case, longitude first (RFC 7946)."""
+    yield '{"type":"FeatureCollection","features":['
+    separator = ""
+    for row in rows:
+        yield separator + json.dumps(_feature(row, base_url), ensure_ascii=False)
+        separator = ",\n"
+    yield "]}\n"
+
+
+def _line(cells: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
+
+
+def _cells(row: Row, base_url: str) -> list[Any]:
+    parts = _departments(row)
+    incidents = row["incidents"]
+    return [
+        row["case"],
+        _BETWEEN.join(each["number"] for each in incidents),
+        row["opened_at"],
+        row["last_incident_at"],
+        row["verdict"],
+        row["situation"] or "",
+        "yes" if row["unverified"] else "",
+        incidents[0]["confidence"] if incidents else "",
+        row["latitude_deg"],
+        row["longitude_deg"],
+        row["incident_count"],
+        _BETWEEN.join(each["label"] for each in incidents if each["label"]),
+        *(
+            _BETWEEN.join(part[word] for part in parts)
+            for word in ("department", "state", "holder", "dispatched_at", "acknowledged_at")
+        ),
+        f"{base_url}/cases/{row['case']}",
+    ]
+
+
+def _feature(row: Row, base_url: str) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "id": row["case"],
+        "geometry": {"type": "Point", "coordinates": [row["longitude_deg"], row["latitude_deg"]]},
+        "properties": {
+            "numbers": [each["number"] for each in row["incidents"]],
+            "opened_at": row["opened_at"],
+            "last_incident_at": row["last_incident_at"],
+            "verdict": row["verdict"],
+            "situation": row["situation"],
+            "unverified": row["unverified"],
+            "incidents": row["incident_count"],
+            "labels": [each["label"] for each in row["incidents"] if each["label"]],
+            "departments": {
+                part["department"]: {
+                    "state": part["state"],
+                    "holder": part["holder"],
+                    "dispatched_at": part["dispatched_at"],
+                    "acknowledged_at": part["acknowledged_at"],
+                }
+                for part in _departments(row)
+            },
+            "link": f"{base_url}/cases/{row['case']}",
+        },
+    }
+
+
+def _departments(row: Row) -> list[AssignmentPart]:
+    return [part for part in row["assignments"] if part["department"] != REVIEW]

@@ -1,0 +1,56 @@
+"""How often something may be tried, counted in this process."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from console.web.errors import RefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many times in so long, and what people are told who want more."""
+
+    item: RateLimitItem
+    message: str
+
+
+LOGIN = Allowance(parse("5/minute"), "Too many attempts to log in")
+"""Of one name from one address."""
+ADDRESS = Allowance(parse("60/minute"), "Too many attempts to log in from this address")
+"""Of all names from one address: a control room behind one gate logs in at the change of shift."""
+MOVES = Allowance(parse("300/minute"), "Too many moves at once")
+"""Of one user: more than anybody presses, less than a program gone wild."""
+
+
+class Limits:
+    """Counts attempts. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def spend(self, allowance: Allowance, *whose: str) -> None:
+        """Count one attempt.
+
+        Raises:
+            RefusedError: it was one too many; 429, with when to try again.
+        """
+        if self._limiter.hit(allowance.item, *whose):
+            return
+        reset_at_s = self._limiter.get_window_stats(allowance.item, *whose).reset_time
+        wait_s = max(1, math.ceil(reset_at_s - time.time()))
+        raise RefusedError(
+            429,
+            "too_many",
+            allowance.message,
+            remedy=f"try again in {wait_s} s",
+            headers={"Retry-After": str(wait_s)},
+        )
+
+    def forgive(self, allowance: Allowance, *whose: str) -> None:
+        """Forget the attempts: the last one was right."""
+        self._limiter.clear(allowance.item, *whose)

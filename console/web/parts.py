@@ -1,0 +1,45 @@
+"""What requests need: made once by `make_app`, found through the application."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+from sqlalchemy import Engine
+from starlette.requests import Request
+
+from console.pictures import Pictures
+from console.users import Users
+from console.web.limits import Limits
+from console.web.live import Live
+from console.web.sessions import Sessions
+from shared.broker import Broker
+from shared.routing import Routing
+from shared.settings import Settings
+
+Explain = Callable[[bytes, str], bytes]
+"""From a picture's file and a situation to a PNG: how much each part of the picture speaks for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything behind the API. Threads that do slow work are counted, so that they starve nothing else."""
+
+    settings: Settings
+    broker: Broker
+    engine: Engine
+    routing: Routing
+    users: Users
+    pictures: Pictures
+    explain: Explain | None
+    sessions: Sessions
+    live: Live
+    limits: Limits
+    decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    explainers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    logins: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that a request came to."""
+    parts: Parts = request.app.state.parts
+    return parts

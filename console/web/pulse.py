@@ -1,0 +1,70 @@
+"""The pulse: every few seconds, how the parts behind the console are, and who may still listen."""
+
+import asyncio
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+from redis.exceptions import RedisError
+from rq import worker_registration
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+
+from console.web.live import Live
+from console.web.sessions import Sessions
+from shared.board import desks
+from shared.broker import Broker
+from shared.keys import QUEUE
+
+log = structlog.get_logger()
+
+PULSE_S = 5.0
+_PATIENCE_S = 3.0
+
+
+async def beat(live: Live, sessions: Sessions, broker: Broker) -> None:
+    """Tell every browser how things are, for ever; end the streams of sessions that stand no more."""
+    # Threads of its own: slow requests must not hold it up.
+    threads = anyio.CapacityLimiter(2)
+    while True:
+        listeners = live.listeners
+        try:
+            standing = await anyio.to_thread.run_sync(
+                list, map(sessions.stands, [each.session for each in listeners]), limiter=threads
+            )
+            for listener, stands in zip(listeners, standing, strict=True):
+                if not stands:
+                    log.info("an event stream ends with its session", user=listener.session.user.name)
+                    live.forget(listener)
+            live.pulse(await _vitals(broker, threads))
+        except Exception:
+            log.exception("a pulse failed")  # the next one may not
+        await asyncio.sleep(PULSE_S)
+
+
+async def _vitals(broker: Broker, threads: anyio.CapacityLimiter) -> dict[str, Any]:
+    with anyio.move_on_after(_PATIENCE_S):
+        return await anyio.to_thread.run_sync(read_vitals, broker, limiter=threads, abandon_on_cancel=True)
+    return {"desk": False, "workers": None}
+
+
+def read_vitals(broker: Broker) -> dict[str, Any]:
+    """Whether a desk runs, and how many workers; None where that can't be known."""
+    try:
+        running = desks(broker) > 0
+    except RedisError:
+        return {"desk": False, "workers": None}
+    try:
+        return {"desk": running, "workers": _count_workers(broker)}
+    except RedisError:  # a broker that lets the console read boards alone
+        return {"desk": running, "workers": None}
+
+
+def _count_workers(broker: Broker) -> int:
+    """Workers that are alive: the record of one that died without a word runs out."""
+    queue = Queue(QUEUE, connection=broker, serializer=JSONSerializer)
+    with broker.pipeline(transaction=False) as pipeline:
+        for key in worker_registration.get_keys(queue=queue):
+            pipeline.hmget(key, ["birth", "death"])
+        return sum(1 for birth, death in pipeline.execute() if birth and not death)

@@ -1,0 +1,164 @@
+"""What every request meets before the application, and every answer carries."""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.web.errors import RefusedError, problem
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+BODY_MAX_BYTES = 65_536
+"""A move with the longest note is a tenth of it."""
+
+OPEN_TO_PROBES = frozenset({"/livez", "/readyz"})
+"""What machines that watch over us ask, by whatever name they know us."""
+
+_POLICIES = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
+}
+
+
+def content_security_policy(settings: Settings) -> str:
+    """Nothing but our own files and, for pictures alone, the map's tiles."""
+    tiles = f" {tile_origin(settings.tile_url)}" if settings.tile_url else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"img-src 'self' data: blob:{tiles}",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        )
+    )
+
+
+def tile_origin(url: str) -> str:
+    """Where tiles come from, as a policy names it: ``{s}`` in a host is any host of that domain."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if "{" in host:
+        host = "*." + host[host.rindex("}") + 1 :].partition(".")[2]
+    return f"{parts.scheme}://{host}"
+
+
+def same_origin(headers: Headers, settings: Settings) -> bool:
+    """Whether a request comes from our own pages, or from no page at all.
+
+    A browser says so in `Origin`, or where a page sends no referrer at least in `Sec-Fetch-Site`.
+    """
+    origin = headers.get("origin", "")
+    if origin in ("", "null"):
+        said = headers.get("sec-fetch-site")
+        return said in ("same-origin", "none") if said is not None else origin == ""
+    if settings.web_url:
+        return origin == settings.web_url
+    return urlsplit(origin).netloc == headers.get("host", "")
+
+
+class Guard:
+    """Refuses what is too large or meant for somebody else; gives every answer its policies.
+
+    It stands outside everything else, so that an answer to a fault carries them too.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._host = urlsplit(settings.web_url).netloc
+        self._policies = {
+            **_POLICIES,
+            "Content-Security-Policy": content_security_policy(settings),
+        }
+        if settings.web_url.startswith("https://"):
+            self._policies["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, scope["path"], self._policies)
+        headers = Headers(scope=scope)
+        try:
+            if self._host and headers.get("host") != self._host and scope["path"] not in OPEN_TO_PROBES:
+                raise RefusedError(
+                    400,
+                    "wrong_host",
+                    "This address is not the console's own",
+                    remedy=f"open {self._host}, or correct ALMENARA_WEB_URL",
+                )
+            length = headers.get("content-length", "0")
+            if length.isdecimal() and int(length) > BODY_MAX_BYTES:
+                raise RefusedError(
+                    413,
+                    "too_large",
+                    "That is too much at once",
+                    remedy=f"send at most {BODY_MAX_BYTES} bytes",
+                )
+            await self._app(scope, _Limited(receive), answer)
+        except RefusedError as error:
+            refusal = problem(error.status, error.reason, error.detail, error.remedy)
+            await answer.instead(refusal, scope, receive)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a request failed", method=scope["method"], path=scope["path"])
+            words = "Something went wrong here; it is in the log"
+            await answer.instead(problem(500, "fault", words), scope, receive)
+
+
+class _Limited:
+    """The body of a request, as far as it may go."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received_bytes = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._received_bytes += len(message.get("body", b""))
+        if self._received_bytes > BODY_MAX_BYTES:
+            # The one error that FastAPI lets pass while it reads a body.
+            raise HTTPException(413)
+        return message
+
+
+class _Answer:
+    """Sends an answer with its policies, and knows whether it has begun."""
+
+    def __init__(self, send: Send, path: str, policies: MutableMapping[str, str]) -> None:
+        self._send = send
+        self._static = path.startswith("/static/")
+        self._policies = policies
+        self._begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begun = True
+            headers = MutableHeaders(scope=message)
+            for name, value in self._policies.items():
+                headers.setdefault(name, value)
+            # Our files are kept and asked about each time; what the API and pages say is kept nowhere.
+            headers.setdefault("Cache-Control", "no-cache" if self._static else "no-store")
+        await self._send(message)
+
+    async def instead(self, response: Any, scope: Scope, receive: Receive) -> None:
+        """Answer otherwise; where the answer has begun, it ends unfinished, and the client sees that."""
+        if self._begun:
+            raise ConnectionAbortedError("the answer had begun")
+        await response(scope, receive, self)

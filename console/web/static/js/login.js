@@ -1,0 +1,58 @@
+// Login: sends name and password, says plainly what is wrong, and goes where one wanted to go.
+
+import { Refused, logIn } from "./api.js";
+import { nextTheme, chosenTheme } from "./theme.js";
+import { speak, t } from "./words.js";
+
+const form = document.getElementById("login");
+const trouble = document.getElementById("trouble");
+const reveal = document.getElementById("reveal");
+const password = document.getElementById("password");
+const theme = document.getElementById("theme");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [name, secret] = [form.elements.name.value.trim(), password.value];
+  if (!name || !secret) return say(t("login.both"));
+  const button = form.querySelector("[type=submit]");
+  button.disabled = true;
+  say("");
+  try {
+    await logIn(name, secret);
+    location.assign(wanted());
+  } catch (error) {
+    button.disabled = false;
+    password.select();
+    say(error instanceof Refused && error.status === 401 ? t("login.wrong") : error.message);
+  }
+  return undefined;
+});
+
+reveal.addEventListener("click", () => {
+  const hidden = password.type === "password";
+  password.type = hidden ? "text" : "password";
+  reveal.setAttribute("aria-pressed", String(hidden));
+  reveal.textContent = t(hidden ? "login.hide" : "login.show");
+});
+
+theme.addEventListener("click", () => {
+  theme.textContent = theme.dataset[nextTheme()];
+});
+theme.textContent = theme.dataset[chosenTheme()];
+
+for (const link of document.querySelectorAll("[data-language]")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    speak(link.dataset.language);
+  });
+}
+
+// Only a path of this server: a link to the login page must not lead elsewhere.
+function wanted() {
+  const next = new URLSearchParams(location.search).get("next") || "/";
+  return /^\/(?![/\\])/.test(next) ? next : "/";
+}
+
+function say(text) {
+  trouble.textContent = text;
+}

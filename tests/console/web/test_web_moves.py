@@ -1,0 +1,323 @@
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from conftest import wait_until
+from limits import parse
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from web_parts import FOREIGN_ID, WebRig
+
+import console.web.api_moves
+import console.web.limits
+from console.tables import MoveRecord
+from shared.broker import Broker
+from shared.keys import moves_key
+from shared.settings import Settings
+from shared.verdict import Verdict
+
+ESC = "\x1b"
+
+
+@pytest.fixture
+def rig(settings: Settings, broker: Broker) -> Iterator[WebRig]:
+    """A console with one user of each kind, and no desk yet."""
+    made = WebRig(settings, broker)
+    made.add_everybody()
+    with made.serving():
+        yield made
+    made.close()
+
+
+def notes_asked(rig: WebRig, department: str) -> list[str]:
+    """The notes of the moves in a department's stream, as they stand there."""
+    entries: Any = rig.broker.xrange(moves_key(department))
+    return [json.loads(fields[b"move"])["note"] for _, fields in entries]
+
+
+def everything_asked(rig: WebRig) -> int:
+    """Moves in all streams."""
+    return sum(rig.broker.xlen(key) for key in rig.broker.scan_iter(match="moves:*"))
+
+
+def test_a_move_is_answered_with_what_the_desk_made_of_it(rig: WebRig) -> None:
+    """Acknowledging works once; the second to press is told who has it."""
+    case = rig.arrive("fire")
+    rig.add_user("bea", "operator", departments=["firefighters"])
+    with rig.desk():
+        won = rig.move(rig.client("ana"), case, department="firefighters", action="acknowledge")
+        assert (won.status_code, won.json()["accepted"]) == (200, True)
+        lost = rig.move(rig.client("bea"), case, department="firefighters", action="acknowledge")
+        assert (lost.status_code, lost.json()["reason"]) == (409, "taken")
+        assert "ana has it" in lost.json()["message"]
+
+
+def test_a_move_sent_again_counts_once(rig: WebRig) -> None:
+    """The same move id gives the same answer, whether the first answer arrived or not."""
+    case, move_id = rig.arrive("fire"), uuid.uuid4().hex
+    move = {"move_id": move_id, "department": "firefighters", "action": "note", "note": "ladder"}
+    client = rig.client("ana")
+    with rig.desk():
+        answers = [rig.move(client, case, **move) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert answers[0].json() == answers[1].json() == answers[2].json()
+        stolen = rig.move(rig.client("sol"), case, **move)
+        assert (stolen.status_code, stolen.json()["reason"]) == (409, "move_id_taken")
+    timeline = client.get(f"/api/cases/{case}").json()["timeline"]
+    assert [line["text"] for line in timeline if line["action"] == "note"] == ["ladder"]
+
+
+def test_without_a_desk_a_move_waits(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is told that the move waits; when the desk is back it is applied, once, however often sent."""
+    monkeypatch.setattr(console.web.api_moves, "WAIT_S", 0.2)
+    case, move_id = rig.arrive("fire"), uuid.uuid4().hex
+    move = {"move_id": move_id, "department": "firefighters", "action": "acknowledge"}
+    for _ in range(2):
+        answer = rig.move(rig.client("ana"), case, **move)
+        assert answer.status_code == 202
+        assert answer.json()["waiting"] is True
+        assert answer.json()["move_id"] == move_id
+        assert "waits for the desk" in answer.json()["message"]
+    with rig.desk():
+        wait_until(lambda: _moves(rig) == 1, within_s=20, what="the desk has judged it")
+    assert rig.move(rig.client("ana"), case, **move).json()["accepted"]
+    assert _moves(rig) == 1
+
+
+def _moves(rig: WebRig) -> int:
+    with Session(rig.engine) as session:
+        return session.scalars(select(func.count()).select_from(MoveRecord)).one()
+
+
+@pytest.mark.parametrize(
+    ("name", "department", "action"),
+    [
+        ("vera", "firefighters", "acknowledge"),  # a viewer
+        ("vera", "firefighters", "note"),
+        ("ana", "transit-police", "acknowledge"),  # another department's move
+        ("ana", "ambulance", "acknowledge"),  # nobody's
+        ("ana", "review", "decide"),
+        ("ana", "firefighters", "decide"),
+        ("rita", "firefighters", "acknowledge"),
+        ("rita", "review", "acknowledge"),
+        ("sol", "ambulance", "acknowledge"),  # was not sent this case
+        ("sol", "nobody-at-all", "acknowledge"),
+        ("sol", "all", "acknowledge"),
+    ],
+)
+def test_a_move_that_is_not_yours_is_refused(rig: WebRig, name: str, department: str, action: str) -> None:
+    """Role, department and case must agree; nothing reaches the desk."""
+    case = rig.arrive("fire", verdict=Verdict.UNSURE if name == "rita" else Verdict.DISPATCHED)
+    move = {"note": "x", "situation": "fire", "other": case}
+    answer = rig.move(rig.client(name), case, department=department, action=action, **move)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "not_yours")
+    assert everything_asked(rig) == 0
+
+
+def test_another_departments_case_cannot_be_moved_or_merged(rig: WebRig) -> None:
+    """A robbery went to the police: firefighters can neither move it nor pull it into a case of theirs."""
+    fire, robbery = rig.arrive("fire"), rig.arrive("robbery")
+    client = rig.client("ana")
+    answers = [
+        rig.move(client, robbery, department="police-department", action="acknowledge"),
+        rig.move(client, robbery, department="firefighters", action="acknowledge"),
+        rig.move(client, fire, department="firefighters", action="merge", other=robbery),
+        rig.move(client, fire, department="firefighters", action="split", other=robbery),
+        client.get(f"/api/cases/{robbery}"),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 5
+    assert everything_asked(rig) == 0
+
+
+@pytest.mark.parametrize(
+    "case", [FOREIGN_ID, "0" * 31, "..%2fsession", "x" * 32, "A" * 32, "%00" * 4, "é" * 32]
+)
+def test_a_forged_case_is_unknown(rig: WebRig, case: str) -> None:
+    """An id that nothing has, or that is none, is 404; nothing reaches the desk."""
+    client = rig.client("sol")
+    answer = rig.move(client, case, department="firefighters", action="acknowledge")
+    assert answer.status_code == 404
+    assert client.get(f"/api/cases/{case}").status_code == 404
+    assert {"reason", "message", "remedy"} == set(answer.json())
+    assert everything_asked(rig) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"note": "x" * 501},
+        {"action": "explode"},
+        {"action": ["acknowledge"]},
+        {"department": "x" * 65},
+        {"move_id": "1"},
+        {"move_id": "G" * 32},
+        {"revision": -1},
+        {"revision": "many"},
+        {"by": "somebody else"},
+        {"action": "note"},
+        {"action": "correct"},
+        {"action": "correct", "situation": "earthquake"},
+        {"action": "correct", "situation": "normal"},
+        {"action": "add_department"},
+        {"action": "add_department", "to": "navy"},
+        {"action": "merge", "other": "no id"},
+        {"action": "merge"},
+    ],
+)
+def test_a_move_that_makes_no_sense_is_refused(rig: WebRig, wrong: dict[str, Any]) -> None:
+    """What is too long, unknown or lacks something is 422, with a plain message; nothing reaches the desk."""
+    case = rig.arrive("fire")
+    move = {"department": "firefighters", "action": "acknowledge", **wrong}
+    answer = rig.move(rig.client("ana"), case, **move)
+    assert answer.status_code == 422
+    assert set(answer.json()) == {"reason", "message", "remedy"}
+    assert answer.json()["message"]
+    assert everything_asked(rig) == 0
+
+
+def test_an_oversized_note_is_told_its_limit(rig: WebRig) -> None:
+    """The message names the limit; the limit itself is allowed."""
+    case = rig.arrive("fire")
+    client = rig.client("ana")
+    answer = rig.move(client, case, department="firefighters", action="note", note="ñ" * 501)
+    assert "500" in answer.json()["message"]
+    with rig.desk():
+        allowed = rig.move(client, case, department="firefighters", action="note", note="ñ" * 500)
+        assert allowed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b"null", "application/json", 422),
+        (b'"x"', "application/json", 422),
+        (b"\xff\xfe", "application/json", 422),
+        (b"[" * 20_000, "application/json", 422),
+        (b'{"department":"firefighters","action":"acknowledge"}', "text/plain", 422),
+        (b"department=firefighters", "application/x-www-form-urlencoded", 422),
+        (b" " * 70_000, "application/json", 413),
+    ],
+)
+def test_a_body_that_is_none_is_refused(rig: WebRig, content: bytes, kind: str, status: int) -> None:
+    """Broken JSON, another kind of content and a body beyond the limit have their statuses and our shape."""
+    case = rig.arrive("fire")
+    client = rig.client("ana")
+    answer = client.post(f"/api/cases/{case}/moves", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert set(answer.json()) == {"reason", "message", "remedy"}
+    streamed = client.post(
+        f"/api/cases/{case}/moves", content=iter([content]), headers={"Content-Type": kind}
+    )
+    assert streamed.status_code == status
+    assert set(streamed.json()) == {"reason", "message", "remedy"}
+
+
+def test_escape_codes_and_scripts_in_a_note_are_neutralised(rig: WebRig) -> None:
+    """Control and bidirectional characters do not reach the record; what is left is text, in JSON."""
+    case = rig.arrive("fire")
+    client = rig.client("ana")
+    hostile = f"<script>alert(1)</script>{ESC}[2J\u202e\r\n line 2\x00"
+    with rig.desk():
+        done = rig.move(client, case, department="firefighters", action="note", note=hostile)
+    assert done.status_code == 200
+    assert notes_asked(rig, "firefighters") == ["<script>alert(1)</script>[2J line 2"]
+    answer = client.get(f"/api/cases/{case}")
+    (note,) = [line for line in answer.json()["timeline"] if line["action"] == "note"]
+    assert note["text"] == "<script>alert(1)</script>[2J line 2"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_stale_decision_is_refused(rig: WebRig) -> None:
+    """Who decides on what another reviewer has decided since is told so."""
+    rig.add_user("rob", "reviewer")
+    case = rig.arrive("fire", verdict=Verdict.UNSURE)
+    decide = {"department": "review", "action": "decide", "other": case, "revision": 1}
+    with rig.desk():
+        first = rig.move(rig.client("rita"), case, situation="fire", **decide)
+        assert (first.status_code, first.json()["accepted"]) == (200, True)
+        stale = rig.move(rig.client("rob"), case, situation="normal", **decide)
+        assert (stale.status_code, stale.json()["reason"]) == (409, "stale")
+        assert "rita" in stale.json()["message"]
+
+
+def test_a_reviewer_cannot_decide_what_others_were_sent(rig: WebRig) -> None:
+    """What never was for review is not a reviewer's to decide; what is not there, nobody's."""
+    fire, unsure = rig.arrive("fire"), rig.arrive("fire", verdict=Verdict.UNSURE)
+    decide = {"department": "review", "action": "decide", "situation": "fire"}
+    client = rig.client("rita")
+    assert rig.move(client, unsure, other=fire, **decide).status_code == 403
+    assert rig.move(client, unsure, other=FOREIGN_ID, **decide).status_code == 404
+    assert everything_asked(rig) == 0
+
+
+def test_a_correction_is_any_addressed_departments(rig: WebRig) -> None:
+    """A department that was sent a case may say what it shows instead; who must go to that sees it."""
+    case = rig.arrive("fire")
+    with rig.desk():
+        answer = rig.move(
+            rig.client("ana"), case, department="firefighters", action="correct", situation="accident"
+        )
+        assert answer.status_code == 200, answer.text
+        rig.add_user("amb", "operator", departments=["ambulance"])
+        whole = rig.client("amb").get(f"/api/cases/{case}").json()
+        assert whole["row"]["situation"] == "accident"
+
+
+def test_what_a_user_may_do_is_said_by_department(rig: WebRig) -> None:
+    """The case page is told the moves that this user may ask for as things stand."""
+    case, unsure = rig.arrive("fire"), rig.arrive("fire", verdict=Verdict.UNSURE)
+
+    def may(name: str, case: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = rig.client(name).get(f"/api/cases/{case}").json()["may"]
+        return found
+
+    on_cases = ["note", "correct", "add_department", "merge", "split"]
+    assert may("ana", case) == {"firefighters": ["acknowledge", "false_alarm", *on_cases]}
+    assert may("vera", case) == {}
+    assert set(may("sol", case)) == {"firefighters", "transit-police", "review"}
+    assert may("rita", unsure) == {"review": ["decide", "note"]}
+
+
+def test_a_whole_case_has_everything(rig: WebRig) -> None:
+    """The other departments' state is there to read, with every incident and line of the timeline."""
+    case = rig.arrive("fire", label="<b>cam</b>")
+    whole = rig.client("ana").get(f"/api/cases/{case}").json()
+    assert {part["department"] for part in whole["row"]["assignments"]} == {"firefighters", "transit-police"}
+    assert [each["label"] for each in whole["row"]["incidents"]] == ["<b>cam</b>"]
+    assert [line["action"] for line in whole["timeline"]][:1] == ["opened"]
+    assert whole["timeline"] == whole["row"]["timeline"]
+
+
+def test_a_move_while_the_broker_is_away_is_not_lost_silently(rig: WebRig) -> None:
+    """The page is told that nothing was recorded, and may send the same move again."""
+    case = rig.arrive("fire")
+    rig.broker.set(moves_key("firefighters"), "no stream")
+    answer = rig.move(rig.client("ana"), case, department="firefighters", action="acknowledge")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "broker_away")
+
+
+def test_a_program_gone_wild_is_slowed_down(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moves are counted by user; another user's are not held up."""
+    allowance = replace(console.web.limits.MOVES, item=parse("5/minute"))
+    monkeypatch.setattr(console.web.api_moves, "MOVES", allowance)
+    client = rig.client("ana")
+    statuses = [rig.move(client, FOREIGN_ID, department="x", action="note").status_code for _ in range(6)]
+    assert statuses == [404] * 5 + [429]
+    assert rig.move(rig.client("sol"), FOREIGN_ID, department="x", action="note").status_code == 404
+
+
+def test_setup_tells_words_times_and_rules(rig: WebRig) -> None:
+    """What pages need beforehand is there for who is logged in, and for nobody else."""
+    setup = rig.client("vera").get("/api/setup").json()
+    assert setup["departments"]["firefighters"] == "Firefighters"
+    assert setup["situations"]["fire"] == {"name": "Fire", "departments": ["firefighters", "transit-police"]}
+    assert setup["allowed"]["dispatched"] == ["acknowledge", "false_alarm"]
+    assert setup["clock"]["review_within_s"] == 120
+    assert setup["note_max_characters"] == 500
+    assert rig.client().get("/api/setup").status_code == 401
