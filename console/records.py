@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import sqlalchemy.exc
 from alembic import command
@@ -76,6 +76,14 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     return engine
 
 
+def place_of_record(engine: Engine) -> str:
+    """Where a record is, for people: its URL without the password."""
+    url = engine.url
+    if url.database is not None and url.database.startswith("file:"):  # as a reader of SQLite opens it
+        url = url.set(database=unquote(url.database.removeprefix("file:")), query={})
+    return url.render_as_string(hide_password=True)
+
+
 def migrate(engine: Engine) -> None:
     """Bring the tables up to date. Safe while other desks do the same.
 
@@ -83,7 +91,7 @@ def migrate(engine: Engine) -> None:
         ConfigError: the database is of a newer Almenara, refuses us, or is none.
         RecordAwayError: it does not answer, or is locked.
     """
-    where = engine.url.render_as_string(hide_password=True)
+    where = place_of_record(engine)
     config = _alembic()
     try:
         with engine.execution_options(**WRITES).begin() as connection:
@@ -103,7 +111,7 @@ def check_record(engine: Engine) -> None:
         ConfigError: it is of a newer Almenara, or refuses us.
         RecordAwayError: it does not answer, or no desk of this version has brought it up to date yet.
     """
-    where = engine.url.render_as_string(hide_password=True)
+    where = place_of_record(engine)
     try:
         with engine.connect() as connection:
             heads = _stands_at(connection, where)

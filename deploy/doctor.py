@@ -12,7 +12,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from console.outages import RecordAwayError
-from console.records import check_record, open_database
+from console.records import check_record, open_database, place_of_record
 from console.users import Users
 from console.web.assets import browser_folder, vendor_files
 from shared.broker import Broker, check
@@ -190,13 +190,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
 def _record(settings: Settings) -> Iterator[Finding]:
     engine = open_database(settings.database, read_only=True)
-    where = engine.url.render_as_string(hide_password=True)
     try:
         check_record(engine)
     except RecordAwayError as error:
         yield Finding("desk's record", Health.WARNING, error.detail, error.remedy)
     else:
-        yield Finding("desk's record", Health.OK, where)
+        yield Finding("desk's record", Health.OK, place_of_record(engine))
     finally:
         engine.dispose()
 

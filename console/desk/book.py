@@ -225,7 +225,8 @@ class Book:
             departments: who is told about the incident.
             exclude: a case that it may not be.
         """
-        near = cases_near(self.session, self._touched.values(), self.settings, situation, place, at)
+        changed = self._touched.values()
+        near = cases_near(self.session, changed, self.settings, situation=situation, place=place, at=at)
         return next(
             (case for case in near if case is not exclude and self._is_joinable(case, departments)), None
         )

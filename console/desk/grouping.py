@@ -22,11 +22,12 @@ def cases_near(
     session: Session,
     changed: Iterable[Case],
     settings: Settings,
+    *,
     situation: str,
     place: Coordinates,
     at: datetime,
 ) -> list[Case]:
-    """Cases of a situation that somebody decided or a model was sure of, in reach of a picture; nearest first.
+    """Cases of a situation, decided or sure, in reach of a picture of it; nearest first.
 
     Within `group_radius_m` of the case's place and `group_within_s` of its last incident.
 

@@ -19,7 +19,7 @@ from console.desk.intake import Intake, passes
 from console.desk.positions import BEGIN, place, positions, start_over
 from console.desk.publishing import is_astray, publish, reconcile
 from console.outages import RecordAwayError, outlast
-from console.records import migrate
+from console.records import migrate, place_of_record
 from shared.broker import Broker, BrokerAwayError, patiently
 from shared.heartbeats import BEAT_S, DESK, beat, end
 from shared.incidents import utc_now
@@ -67,7 +67,7 @@ class DeskService:
         try:
             outlast(lambda: migrate(self._engine), stop=stop)
             self._steadily(self._begin, stop)
-            log.info("desk ready", database=self._engine.url.render_as_string(hide_password=True))
+            log.info("desk ready", database=place_of_record(self._engine))
             while not stop():
                 self._steadily(self._round, stop)
         except (BrokerAwayError, RecordAwayError) as error:

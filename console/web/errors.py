@@ -127,11 +127,21 @@ async def _plain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # FastAPI's own, for a body that can't be taken apart
         return problem(422, "invalid", "The body of the request can't be read", "send JSON")
+    if error.status_code == 404 and _is_before_a_person(request):
+        page: Response = request.app.state.pages.render(request, "lost.html", None)
+        page.status_code = 404
+        return page
     reason, message = _WORDS.get(error.status_code, ("refused", str(error.detail)))
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_allowed(request))
     return problem(error.status_code, reason, message, headers=headers)
+
+
+def _is_before_a_person(request: Request) -> bool:
+    """Whether a browser asks for a page, and not a program or a page's own part for data."""
+    wanted = request.headers.get("accept", "")
+    return "text/html" in wanted and not request.url.path.startswith(("/api", "/static"))
 
 
 def _allowed(request: Request) -> Iterator[str]:

@@ -119,6 +119,7 @@ def test_what_is_not_made_yet_is_a_warning(healthy: Settings, tmp_path: Path) ->
     found = findings(new)
     for subject in ("desk's record", "web console"):
         assert about(subject, found).health is Health.WARNING
+        assert "file%3A" not in about(subject, found).detail
         assert "almenara" in about(subject, found).remedy
     assert not (tmp_path / "new.db").exists()
 

@@ -122,3 +122,14 @@ def test_damaged_texts_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "locales" / "en.json").write_text("{")
     with pytest.raises(ConfigError, match="texts"):
         Pages(tmp_path)
+
+
+def test_a_wrong_address_tells_a_person_in_words(rig: WebRig) -> None:
+    """A browser gets a page that leads back; a program, and the API, keep the one shape of refusals."""
+    person = {"Accept": "text/html,*/*", "Accept-Language": "es"}
+    answer = rig.client().get("/nowhere", headers=person)
+    assert answer.status_code == 404
+    assert "Esa página no existe" in answer.text
+    assert 'href="/"' in answer.text
+    assert rig.client().get("/nowhere").json()["reason"] == "not_found"
+    assert rig.client().get("/api/nowhere", headers=person).json()["reason"] == "not_found"
