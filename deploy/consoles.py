@@ -58,7 +58,7 @@ def _login_name() -> str:
 def desk(_: argparse.Namespace, settings: Settings) -> int:
     """Run the desk."""
     from console.desk.service import DeskService
-    from console.records import migrate, open_database
+    from console.records import open_database
     from shared.logs import configure
     from shared.routing import Routing
 
@@ -66,17 +66,16 @@ def desk(_: argparse.Namespace, settings: Settings) -> int:
     stop = stop_on_signals()
     routing = Routing.load(settings.routing)
     broker = connect(settings)
-    patiently(lambda: check(broker, settings), stop=stop)
-    engine = open_database(settings.database)
-    migrate(engine)
-    DeskService(settings, broker, routing, engine).run(stop)
+    patiently(broker.ping, stop=stop)
+    check(broker, settings)
+    DeskService(settings, broker, routing, open_database(settings.database)).run(stop)
     return 0
 
 
 def web(options: argparse.Namespace, settings: Settings) -> int:
     """Serve the web console."""
     from console.pictures import Pictures
-    from console.records import migrate, open_database
+    from console.records import open_database
     from console.users import Users
     from console.web.app import make_app
     from console.web.server import serve
@@ -96,9 +95,6 @@ def web(options: argparse.Namespace, settings: Settings) -> int:
         )
     routing = Routing.load(settings.routing)
     users.check_departments(routing.departments)
-    record = open_database(settings.database)
-    migrate(record)
-    record.dispose()
     explainer = Explainer(settings.checkpoint, settings.max_pixels)
     app = make_app(
         settings,
@@ -121,11 +117,11 @@ def web(options: argparse.Namespace, settings: Settings) -> int:
 def decisions(options: argparse.Namespace, settings: Settings) -> int:
     """Copy decided pictures into a folder for training."""
     from console.decisions import export
-    from console.records import migrate, open_database
+    from console.records import check_record, open_database
     from shared.images import ImageStore
 
-    engine = open_database(settings.database)
-    migrate(engine)
+    engine = open_database(settings.database, read_only=True)
+    check_record(engine)
     count = export(engine, ImageStore(settings.image_store_url), options.folder)
     sys.stdout.write(f"{count} decided pictures are in {options.folder}; `almenara train` reads it\n")
     return 0

@@ -20,8 +20,9 @@ from shared.board import changes, is_open, open_rows
 from shared.broker import Broker, patiently
 from shared.coordinates import Coordinates
 from shared.dispatches import Decision, Dispatch
+from shared.heartbeats import DESK
 from shared.incidents import Incident, iso, utc_now
-from shared.keys import DISPATCH_PREFIX
+from shared.keys import DISPATCH_PREFIX, alive_key
 from shared.moves import Action, Move, allowed, append, new_move_id
 from shared.moves import AssignmentState as State
 from shared.routing import ALL, REVIEW, Routing
@@ -128,6 +129,16 @@ class Street:
         least = len(self.decided) - 30
         wait_until(lambda: self.count(IncidentRecord) >= least, within_s=60, what="the desk goes on")
 
+    def wait_running(self, name: str) -> None:
+        """Wait until a desk that was started says that it runs."""
+        pid = self.deployment.processes[name].pid
+
+        def running() -> bool:
+            living: Any = self.client.zrange(alive_key(DESK), 0, -1)
+            return any(f"-{pid}-" in name.decode() for name in living)
+
+        wait_until(running, within_s=60, what=f"{name} runs")
+
     def wait_done(self) -> None:
         """Wait until the record has every incident, and every move an outcome there."""
         log = f"log: {self.deployment.folder}/services.log"
@@ -178,6 +189,7 @@ def test_killed_desks_apply_everything_once(deployment: Deployment, desks: int) 
     assert len(struck) >= 5
     street.wait_done()
     for name in names:
+        street.wait_running(name)
         assert deployment.stop(name) == 0
     assert_record_is_whole(street)
     assert_boards_are_the_record(street)
