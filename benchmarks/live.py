@@ -36,6 +36,8 @@ from shared.verdict import Verdict
 BROWSERS = 100
 RATE_PER_S = 10
 SECONDS = 30
+USERS = 10
+"""The browsers are theirs in turn: one user may have so many pages open, and no more."""
 PATIENCE_S = 30.0
 AIM_P99_MS = 500.0
 
@@ -51,11 +53,11 @@ def measure(settings: Settings, repeats: int) -> list[Row]:
     """
     middle, tail, worst = (Row(WHAT, name, "ms", []) for name in ("median", TAIL, "slowest"))
     busy = Row(WHAT, "the console's processor time", "% of a core", [])
-    with _console(settings) as (port, cookie, console_pid):
+    with _console(settings) as (port, cookies, console_pid):
         broker = connect(settings)
         for turn in range(repeats):
             began_s, used_s = time.monotonic(), cpu_s([console_pid])
-            taken_ms = _run(settings, broker, port, cookie, turn)
+            taken_ms = _run(settings, broker, port, cookies, turn)
             busy.figures.append(100 * (cpu_s([console_pid]) - used_s) / (time.monotonic() - began_s))
             middle.figures.append(percentile(taken_ms, 0.5))
             tail.figures.append(percentile(taken_ms, 0.99))
@@ -63,13 +65,13 @@ def measure(settings: Settings, repeats: int) -> list[Row]:
     return [middle, tail, worst, busy]
 
 
-def _run(settings: Settings, broker: Broker, port: int, cookie: str, turn: int) -> list[float]:
+def _run(settings: Settings, broker: Broker, port: int, cookies: list[str], turn: int) -> list[float]:
     """Latency of each row to each browser, in milliseconds."""
-    command = [sys.executable, "-m", "benchmarks.live_clients", str(port), cookie, str(BROWSERS)]
+    command = [sys.executable, "-m", "benchmarks.live_clients", str(port), str(BROWSERS), *cookies]
     clients = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert clients.stdin is not None
     assert clients.stdout is not None
-    with _lazy_browser(port, cookie):
+    with _lazy_browser(port, cookies[0]):
         if clients.stdout.readline().strip() != "ready":
             raise RuntimeError("the browsers could not open the console")
         sent_s = _dispatch(settings, broker, turn)
@@ -140,11 +142,13 @@ def _lazy_browser(port: int, cookie: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _console(settings: Settings) -> Iterator[tuple[int, str, int]]:
-    """A desk and a web console, each a process: the port, a supervisor's cookie, the console's pid."""
+def _console(settings: Settings) -> Iterator[tuple[int, list[str], int]]:
+    """A desk and a web console, each a process: the port, supervisors' cookies, the console's pid."""
     password = secrets.token_urlsafe()
     routing = Routing.load(settings.routing)
-    add_user(settings.users_path, "sol", password, roles=["supervisor"], departments=[], routing=routing)
+    names = [f"sol{number}" for number in range(USERS)]
+    for name in names:
+        add_user(settings.users_path, name, password, roles=["supervisor"], departments=[], routing=routing)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environ = {**os.environ, **settings.to_env(), "ALMENARA_LOG_LEVEL": "warning"}
@@ -154,7 +158,7 @@ def _console(settings: Settings) -> Iterator[tuple[int, str, int]]:
     ]
     try:
         _wait_until_ready(port)
-        yield port, _log_in(port, password), started[1].pid
+        yield port, [_log_in(port, name, password) for name in names], started[1].pid
     finally:
         end(started)
         if any(each.returncode not in (0, -signal.SIGTERM) for each in started):
@@ -173,8 +177,8 @@ def _wait_until_ready(port: int) -> None:
             time.sleep(0.1)
 
 
-def _log_in(port: int, password: str) -> str:
-    body = json.dumps({"name": "sol", "password": password}).encode()
+def _log_in(port: int, name: str, password: str) -> str:
+    body = json.dumps({"name": name, "password": password}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/session", body, {"Content-Type": "application/json"}
     )

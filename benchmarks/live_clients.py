@@ -1,8 +1,8 @@
 """Browsers, as many as asked for, on the web console's event stream: when each row came to each.
 
-`python -m benchmarks.live_clients PORT COOKIE COUNT` says `ready` once all have everything open, reads until
-its standard input ends, and writes a line of JSON for each: {case: monotonic seconds}. That clock is one for
-all processes of a machine.
+`python -m benchmarks.live_clients PORT COUNT COOKIE...` says `ready` once all have everything open, reads
+until its standard input ends, and writes a line of JSON for each: {case: monotonic seconds}. That clock is
+one for all processes of a machine.
 """
 
 import asyncio
@@ -45,10 +45,13 @@ class Browser:
         writer.close()
 
 
-async def main(port: int, cookie: str, count: int) -> None:
+async def main(port: int, count: int, cookies: list[str]) -> None:
     """See above."""
     browsers = [Browser() for _ in range(count)]
-    reading = [asyncio.create_task(each.read(port, cookie)) for each in browsers]
+    reading = [
+        asyncio.create_task(each.read(port, cookies[index % len(cookies)]))
+        for index, each in enumerate(browsers)
+    ]
     await asyncio.gather(*(each.opened.wait() for each in browsers))
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -59,4 +62,4 @@ async def main(port: int, cookie: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

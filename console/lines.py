@@ -8,6 +8,7 @@ from rich.text import Text
 from shared.coordinates import Coordinates
 from shared.dispatches import Dispatch
 from shared.labels import escape_label
+from shared.routing import REVIEW, named
 
 _LIKELY = 2
 _GAP = " " * 5
@@ -21,9 +22,12 @@ def coordinates(dispatch: Dispatch) -> Coordinates:
 
 
 def assistance(dispatch: Dispatch) -> list[str]:
-    """Who is called, as people read it; for review, why and what the model guessed."""
+    """Who is called, as people read it; where nobody is, for review, why and what the model guessed."""
     units = [escape_label(str(unit)) for unit in dispatch.data.get("units_of_assistance", [])]
-    return units or [f"Review => {guesses(dispatch)}"]
+    if units:
+        return units
+    called = [escape_label(named(str(word))) for word in dispatch.data["departments"] if word != REVIEW]
+    return [f"Unknown => {', '.join(called)}"] if called else [f"Review => {guesses(dispatch)}"]
 
 
 def guesses(dispatch: Dispatch) -> str:

@@ -84,6 +84,20 @@ def place_of_record(engine: Engine) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def file_of(engine: Engine) -> tuple[int, int] | None:
+    """Device and inode of a SQLite file, by which a new one is known; zeros: it is gone.
+
+    None where the record is in no file.
+    """
+    if engine.url.get_backend_name() != "sqlite":
+        return None
+    try:
+        about = Path(engine.url.database or "").stat()
+    except OSError:
+        return (0, 0)
+    return (about.st_dev, about.st_ino)
+
+
 def migrate(engine: Engine) -> None:
     """Bring the tables up to date. Safe while other desks do the same.
 

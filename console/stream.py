@@ -77,19 +77,23 @@ class Reader:
         return sorted(page, key=_as_they_came)
 
 
-class OncePerIncident:
-    """Passes each incident the first time it is seen: several departments are sent the same one."""
+class OncePerRevision:
+    """Passes each revision of an incident the first time: several departments are sent the same one.
+
+    What is decided later is another revision, and news.
+    """
 
     def __init__(self, remember: int = 200_000) -> None:
         self._remember = remember
-        self._seen: dict[str, None] = {}
+        self._seen: dict[tuple[str, str], None] = {}
 
     def __call__(self, entry: Entry) -> bool:
-        """Whether this entry's incident is new."""
-        incident = str(entry.dispatch.data["incident_id"])
-        if incident in self._seen:
+        """Whether this entry says something new."""
+        data = entry.dispatch.data
+        revision = str(data["incident_id"]), str(data.get("revision", 1))
+        if revision in self._seen:
             return False
-        self._seen[incident] = None
+        self._seen[revision] = None
         if len(self._seen) > self._remember:
             del self._seen[next(iter(self._seen))]
         return True

@@ -100,6 +100,10 @@ class IncidentRecord(Record):
     __tablename__ = "incidents"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     case_id: Mapped[str] = mapped_column(_case(), index=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    """The version of its case with which it came into it: who saw an earlier one did not see this."""
+    joined_at: Mapped[datetime] = mapped_column(Moment)
+    """When it came into its case."""
     number: Mapped[str] = mapped_column(String(16), index=True)
     verdict: Mapped[str] = mapped_column(String(16))
     situation: Mapped[str | None] = mapped_column(String(64))
@@ -170,6 +174,9 @@ class MoveRecord(Record):
     version: Mapped[int] = mapped_column(BigInteger, index=True)
     department: Mapped[str] = mapped_column(String(64))
     case_id: Mapped[str] = mapped_column(String(32), index=True)
+    """Where it ended up: the case that was asked about may have gone into this one."""
+    asked: Mapped[str] = mapped_column(String(64), default="")
+    """`Move.digest` of what was asked, which its id alone stands for; empty where it was none."""
     action: Mapped[str] = mapped_column(String(24))
     by: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(Moment)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from rich.console import Console
 
 from console.lines import plain, pretty
-from console.stream import Entry, OncePerIncident, Reader
+from console.stream import Entry, OncePerRevision, Reader
 from shared.broker import Broker
 from shared.errors import ConfigError
 from shared.routing import ALL, REVIEW, Routing
@@ -41,7 +41,8 @@ def show(
     """Show a department's dispatches: those in its stream, then those that come.
 
     Args:
-        department: a department of the routing file, ``review``, or ``all`` (each incident once).
+        department: a department of the routing file, ``review``, or ``all`` (each incident once,
+            and again for each later decision).
         since: a stream entry id to start after; ``0`` is everything there.
         follow: False ends after what is there.
 
@@ -59,7 +60,7 @@ def show(
         )
     known = check_department(routing, department)
     reader = Reader(broker, known if department == ALL else [department], since)
-    is_new = OncePerIncident() if department == ALL else (lambda _: True)
+    is_new = OncePerRevision() if department == ALL else (lambda _: True)
     write = _writer(form)
     shown = 0
     for entry in filter(is_new, reader.backlog(stop)):

@@ -6,11 +6,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import structlog
+from redis.exceptions import ResponseError
+
 from shared.broker import Broker, Script
 from shared.dispatches import Telling, decision_of, entries_to
 from shared.incidents import Incident, iso
+from shared.keys import decisions_key
 from shared.routing import Routing
 from shared.verdict import Verdict
+
+log = structlog.get_logger()
 
 _amend = Script("amend")
 
@@ -21,7 +27,7 @@ class Amended(StrEnum):
     AMENDED = "amended"
     """It stands, and its dispatches are in their streams."""
     ALREADY = "already"
-    """It stood before: the reply was lost, or the desk died before it could note it."""
+    """It was made before, whatever followed it: the reply was lost, or the desk could not note it."""
     STALE = "stale"
     """Another one came first."""
     UNDECIDED = "undecided"
@@ -62,10 +68,27 @@ def revision_of(incident: Incident) -> int:
     return int(incident.fields.get("revision") or 1)
 
 
+def was_made(broker: Broker, incident: Incident, decision_id: str) -> bool:
+    """Whether a later decision on an incident was made before, whatever followed it.
+
+    Raises:
+        RedisError: the broker is away.
+    """
+    if incident.fields.get("decision") == decision_id:
+        return True
+    key = decisions_key(incident.photograph.incident_id)
+    try:
+        return bool(broker.sismember(key, decision_id))
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        return False  # somebody else's doing; the next amendment makes it anew
+
+
 def amend(broker: Broker, amendment: Amendment, routing: Routing, now: datetime) -> Amended:
     """Write the decision and its dispatches, unless the incident was amended since it was read.
 
-    Safe to repeat.
+    Safe to repeat. A department whose stream can't be written is passed over, and the log says so.
 
     Raises:
         RedisError: the broker is away, or refuses.
@@ -99,4 +122,12 @@ def amend(broker: Broker, amendment: Amendment, routing: Routing, now: datetime)
             "entries": entries_to(amendment.tell, incident, decision, routing, now, telling=telling),
         },
     )
-    return Amended(reply.decode())
+    outcome, *skipped = (word.decode() for word in reply)
+    if skipped:
+        log.error(
+            "dispatches not written: the key is no stream; the departments have the incident on their boards",
+            keys=skipped,
+            incident=incident.photograph.incident_id,
+            remedy="find out who wrote the key, rename or delete it, and tell the department",
+        )
+    return Amended(outcome)

@@ -120,6 +120,8 @@ def _check(data: Mapping[str, Any]) -> None:
         float(number)
     if not isinstance(data.get("units_of_assistance", []), list):
         raise TypeError("units of assistance are no list")
+    if not isinstance(data["departments"], list):
+        raise TypeError("departments are no list")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,9 +220,9 @@ def _data(
 def _units(decision: Decision, routing: Routing, telling: Telling) -> list[str]:
     if decision.verdict is Verdict.NO_EMERGENCY and telling.decided_by:
         return ["No emergency"]
-    if decision.situation is None or not telling.departments:
+    if not telling.departments:
         return []
-    units = routing.units(decision.situation, telling.departments)
+    units = routing.units(decision.situation or "unknown", telling.departments)
     return [f"UNVERIFIED {units}" if telling.unverified else units]
 
 

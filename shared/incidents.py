@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from shared.broker import Broker, words
 from shared.coordinates import Coordinates
 from shared.errors import PermanentError
@@ -165,8 +167,18 @@ class Incident:
 
     @classmethod
     def fetch(cls, broker: Broker, incident: str) -> "Incident | None":
-        """The incident with this id, or None where there is none."""
-        fields = words(broker.hgetall(incident_key(incident)))
+        """The incident with this id, or None where there is none.
+
+        Raises:
+            RecordError: its record is damaged, or its key holds something else.
+            RedisError: the broker is away.
+        """
+        try:
+            fields = words(broker.hgetall(incident_key(incident)))
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            raise RecordError(f"the key of incident {incident} holds something else") from error
         return cls.from_fields(fields) if fields else None
 
 

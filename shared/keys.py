@@ -24,6 +24,11 @@ def incident_key(incident_id: str) -> str:
     return f"almenara:incident:{incident_id}"
 
 
+def decisions_key(incident_id: str) -> str:
+    """The set of ids of the later decisions on one incident."""
+    return f"almenara:decisions:{incident_id}"
+
+
 def dispatch_key(department: str) -> str:
     """The stream of one department's dispatches, or of ``review``."""
     return DISPATCH_PREFIX + department

@@ -1,5 +1,6 @@
 """Moves: what a person at a console asks the desk for. Consoles only append them; the desk decides."""
 
+import hashlib
 import json
 import unicodedata
 import uuid
@@ -125,6 +126,8 @@ class Move:
         to: the department of `ADD_DEPARTMENT`.
         other: the case or incident of `MERGE`, `SPLIT` and `DECIDE`, 32 hexadecimal digits.
         revision: of `CORRECT` and `DECIDE`: the incident's revision that the person saw; 0 for any.
+        seen: version of the row that the person saw; 0 for unknown. A case is not ended over what they have
+            not seen.
     """
 
     move_id: str
@@ -138,6 +141,7 @@ class Move:
     to: str = ""
     other: str = ""
     revision: int = 0
+    seen: int = 0
 
     def __post_init__(self) -> None:
         """Raises MoveError: naming what is wrong."""
@@ -164,12 +168,20 @@ class Move:
                 raise MoveError(f"the move {self.action} needs {word!r}")
         if self.other:
             _check_id("other", self.other)
+        if self.seen < 0:
+            raise MoveError(f"no row has the version {self.seen}", remedy="0 stands for unknown")
 
     def encode(self) -> str:
         """JSON, for the entry's field ``move``."""
         record = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         del record["department"]
         return json.dumps(record, ensure_ascii=False)
+
+    def digest(self) -> str:
+        """SHA-256 of all that is asked, in hexadecimal: the same whenever it is asked again."""
+        record = asdict(self)
+        del record["at"]
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def decode(cls, department: str, text: str | bytes) -> "Move":
@@ -184,11 +196,13 @@ class Move:
             record = json.loads(text)
             if record.pop("schema_version") != SCHEMA_VERSION:
                 raise MoveError("the move is of another version", remedy="upgrade the desk or the console")
-            revision = record.pop("revision", 0)
-            if not isinstance(revision, int) or not all(isinstance(each, str) for each in record.values()):
+            numbers = {word: record.pop(word, 0) for word in ("revision", "seen")}
+            if not all(isinstance(each, int) for each in numbers.values()):
+                raise TypeError("a field is no number")
+            if not all(isinstance(each, str) for each in record.values()):
                 raise TypeError("a field is no text")
             record |= {"action": Action(record["action"]), "note": clean_note(record.get("note", ""))}
-            return cls(department=department, revision=revision, **record)
+            return cls(department=department, **numbers, **record)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise MoveError(f"an entry of moves:{department} is no move: {error!r}") from error
 

@@ -1,6 +1,7 @@
 """Every setting, read once from the environment and passed down. Command line > environment > default."""
 
 import hashlib
+import ipaddress
 import os
 import tempfile
 import types
@@ -76,6 +77,13 @@ def _web_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
         raise ValueError("is no address such as https://desk.example.org")
     return text.rstrip("/")
+
+
+def _web_proxies(text: str) -> str:
+    try:
+        return ", ".join(str(ipaddress.ip_network(part.strip())) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError("is no list of addresses or networks such as 192.0.2.7, 10.1.0.0/16") from error
 
 
 def _tile_url(text: str) -> str:
@@ -248,6 +256,14 @@ class Settings:
         default="",
         metadata=_setting(
             _web_url, "the web console's address for browsers, where a proxy speaks TLS: https://…"
+        ),
+    )
+    web_proxies: str = field(
+        default="",
+        metadata=_setting(
+            _web_proxies,
+            "addresses or networks of the proxies before WEB_URL, whose X-Forwarded-For is believed, "
+            "separated by commas; empty: this machine's own",
         ),
     )
     tile_url: str = field(

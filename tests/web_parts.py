@@ -250,14 +250,14 @@ class Stream:
         ended: set once the server has ended the stream.
     """
 
-    def __init__(self, client: httpx.Client, last_event_id: int | str | None = None) -> None:
+    def __init__(self, client: httpx.Client, last_event_id: str | None = None) -> None:
         self.events: list[dict[str, Any]] = []
         self.ended = threading.Event()
         self.status = 0
         self._connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
         self._headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
         if last_event_id is not None:
-            self._headers["Last-Event-ID"] = str(last_event_id)
+            self._headers["Last-Event-ID"] = last_event_id
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._response: Any = None
 
@@ -288,9 +288,14 @@ class Stream:
         return [each["data"] for each in list(self.events) if each["event"] == kind and passes(each["data"])]
 
     @property
-    def last_event_id(self) -> int:
+    def last_event_id(self) -> str:
         """As a browser would send it when it comes back."""
-        return [int(each["id"]) for each in self.events if "id" in each][-1]
+        return [str(each["id"]) for each in self.events if "id" in each][-1]
+
+    @property
+    def version(self) -> int:
+        """Of the last event with an id."""
+        return int(self.last_event_id.partition("-")[0])
 
     def _run(self) -> None:
         fields: dict[str, Any] = {}

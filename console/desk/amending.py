@@ -7,13 +7,13 @@ from datetime import datetime
 import structlog
 from sqlalchemy import select
 
-from console.desk.assignments import is_open
+from console.desk.assignments import is_open, is_stood_down
 from console.desk.book import Book
 from console.desk.incidents import is_unverified, told
 from console.desk.phrases import at_time, situation_name
 from console.desk.refusals import RefusedError
 from console.tables import DESK, Case, IncidentRecord, TimelineEntry
-from shared.amendments import Amended, Amendment, amend, revision_of
+from shared.amendments import Amended, Amendment, amend, revision_of, was_made
 from shared.incidents import Incident, IncidentState, RecordError
 from shared.moves import NOTE_MAX_CHARACTERS, Action
 from shared.routing import NORMAL, REVIEW
@@ -62,6 +62,10 @@ def rule(book: Book, case: Case, record: IncidentRecord, ruling: Ruling, *, seen
     """
     for _ in range(_TRIES):
         incident = standing_in_broker(book, record)
+        if incident is not None and was_made(book.broker, incident, ruling.decision_id):
+            if _replay(book, record, incident, ruling):
+                return
+            break
         _check_seen(book, record, incident, ruling, seen)
         if incident is None:
             break
@@ -106,7 +110,7 @@ def tell(
     Raises:
         RedisError: the broker is away.
     """
-    goes = [each.department for each in book.assignments(case) if is_open(each)]
+    goes = [each.department for each in book.assignments(case) if is_open(each) and not is_stood_down(each)]
     for record in book.incidents(case):
         incident = standing_in_broker(book, record)
         if incident is None:
@@ -141,6 +145,22 @@ def standing_in_broker(book: Book, record: IncidentRecord) -> Incident | None:
         log.warning("the broker's record of an incident is damaged", incident=record.id, error=str(error))
         return None
     return incident
+
+
+def _replay(book: Book, record: IncidentRecord, incident: Incident, ruling: Ruling) -> bool:
+    """Take a ruling into the record that stands in the broker, and that a transaction before lost.
+
+    Where others followed it there, they come next: the record stays behind the broker until then.
+    """
+    is_last = incident.fields.get("decision") == ruling.decision_id
+    was_behind = record.revision < revision_of(incident)
+    if not _read_back(book, record):
+        return False
+    if was_behind and not is_last:
+        record.verdict, record.situation = ruling.verdict.value, ruling.situation
+        record.decided_by = ruling.decided_by
+        record.revision -= 1
+    return True
 
 
 def departments_of(book: Book, case: Case) -> list[str]:

@@ -23,6 +23,12 @@ def is_open(assignment: Assignment) -> bool:
     return state_of(assignment) in OPEN_STATES
 
 
+def is_stood_down(assignment: Assignment) -> bool:
+    """Whether a department has it before it, and turned out not to be needed."""
+    waits = state_of(assignment) is AssignmentState.DISPATCHED and assignment.due_at is None
+    return waits and assignment.department != REVIEW
+
+
 def advance(book: Book, assignment: Assignment, action: Action, *, actor: str) -> None:
     """Move an assignment as the table of allowed moves says. Whoever asks has looked that it is allowed.
 
@@ -59,7 +65,7 @@ def call(book: Book, case: Case, department: str, *, again: bool, fallback_of: s
         within = timedelta(seconds=book.settings.acknowledge_within_s)
         book.assign(case, department, due_at=book.now + within, fallback_of=fallback_of)
         return True
-    if state_of(assignment) is AssignmentState.DISPATCHED and assignment.due_at is None:
+    if is_stood_down(assignment):
         assignment.due_at = due_after(assignment, book.settings, book.now)  # needed after all
         assignment.fallback_of = fallback_of or assignment.fallback_of
         return True

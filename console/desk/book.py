@@ -10,17 +10,17 @@ from sqlalchemy.orm import Session
 
 from console.desk.grouping import cases_near
 from console.desk.incidents import columns_of, is_undecided, told
+from console.desk.merging import become, replaced, take_over
+from console.desk.phrases import number_of
 from console.records import WRITES
 from console.tables import Assignment, Case, IncidentRecord, Ledger, MoveRecord, TimelineEntry
 from shared.broker import Broker
 from shared.coordinates import Coordinates
-from shared.incidents import Incident, utc_now
+from shared.incidents import Incident, RecordError, utc_now
 from shared.moves import OPEN_STATES, AssignmentState, Move
 from shared.routing import REVIEW, Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
-
-_PROGRESS = list(AssignmentState)
 
 _CERTAINTY = [verdict.value for verdict in (Verdict.NO_EMERGENCY, Verdict.UNSURE, Verdict.DISPATCHED)]
 """Which verdict counts for a case made of two."""
@@ -142,8 +142,12 @@ class Book:
         )
         self.session.add(case)
         self._assignments[case.id] = {}
-        record.case_id = case.id
+        self.place(record, case)
         return case
+
+    def place(self, record: IncidentRecord, case: Case) -> None:
+        """Put an incident into a case. Touch the case after it: who saw an earlier version has not."""
+        record.case_id, record.version, record.joined_at = case.id, self.version + 1, self.now
 
     def assignments(self, case: Case) -> list[Assignment]:
         """Those of a case, in the order in which they were made."""
@@ -237,9 +241,9 @@ class Book:
         Every department of either has the other one now, as far as whoever of both is further with it.
         """
         assert case is not into, "a case is not merged into itself"
-        moved = self.incidents(case)
+        moved, numbers = self.incidents(case), (number_of(self.session, case), number_of(self.session, into))
         for record in moved:
-            record.case_id = into.id
+            self.place(record, into)
         if _CERTAINTY.index(case.verdict) > _CERTAINTY.index(into.verdict):
             into.verdict, into.situation, into.unverified = case.verdict, case.situation, case.unverified
         elif into.verdict == Verdict.UNSURE.value:
@@ -247,14 +251,14 @@ class Book:
         into.opened_at = min(into.opened_at, case.opened_at)
         into.last_incident_at = max(into.last_incident_at, case.last_incident_at)
         for assignment in self.assignments(case):
-            self._take_over(into, assignment)
+            self._take_over(into, assignment, numbers, actor)
             assignment.due_at = None
         self.session.flush()
         for earlier in self.session.scalars(select(Case).where(Case.merged_into == case.id)):
             earlier.merged_into = into.id
         case.merged_into = into.id
-        numbers = ", ".join(record.number for record in reversed(moved[-12:]))
-        self.write(case, "merged", actor=actor, text=numbers)
+        text = ", ".join(record.number for record in reversed(moved[-12:]))
+        self.write(case, "merged", actor=actor, text=text)
         self.touch(into)
 
     def split(self, case: Case, incident: IncidentRecord, *, actor: str) -> Case:
@@ -268,7 +272,10 @@ class Book:
         undecided = is_undecided(incident)
         made = self._case_to_split_into(incident, unverified=undecided and case.unverified)
         self.session.flush()
-        known = Incident.fetch(self.broker, incident.id)
+        try:
+            known = Incident.fetch(self.broker, incident.id)
+        except RecordError:  # damaged there: the record knows enough
+            known = None
         ours = [each.department for each in self.assignments(case) if each.department != REVIEW]
         for department in (known and told(known)) or ours:
             self._assign_anew(made, department, self.due_to_acknowledge())
@@ -288,21 +295,24 @@ class Book:
         """What became of a move, if it was applied or refused before."""
         return self.session.get(MoveRecord, move_id)
 
-    def record(self, move: Move, *, accepted: bool, reason: str, message: str) -> None:
+    def record(self, move: Move, *, accepted: bool, reason: str, message: str, case_id: str = "") -> None:
         """Note what became of a move; who asked for it is told with the next publication.
 
         Args:
+            case_id: the case that it was about in the end; empty for the one that was asked about.
             reason: ``applied``, or why not (shared/board.py's Outcome lists the words).
             message: the same for a dispatcher.
         """
-        case = self.case(move.case) if accepted else None
+        case_id = case_id or move.case
+        case = self.case(case_id) if accepted else None
         touched = case is not None and case.version > self._began_at_version
         self.session.add(
             MoveRecord(
                 move_id=move.move_id,
                 version=case.version if case is not None and touched else self.next_version(),
                 department=move.department,
-                case_id=move.case,
+                case_id=case_id,
+                asked=move.digest(),
                 action=move.action.value,
                 by=move.by,
                 at=self.now,
@@ -324,21 +334,24 @@ class Book:
         is_open = any(state in OPEN_STATES for word, state in states.items() if word != REVIEW)
         return is_open and all(states[word] in OPEN_STATES for word in departments if word in states)
 
-    def _take_over(self, into: Case, other: Assignment) -> None:
-        """Give a case the assignment of one merged into it, where its own is not as far."""
+    def _take_over(self, into: Case, other: Assignment, numbers: tuple[str, str], actor: str) -> None:
+        """Give a case the assignment of one merged into it, where its own is not as far.
+
+        Args:
+            numbers: of the other's case, and of this one.
+            actor: who merges them.
+        """
         mine = self.assignment(into, other.department)
-        taken = mine or self.assign(
-            into, other.department, due_at=other.due_at, fallback_of=other.fallback_of
-        )
-        ranks = [_rank(AssignmentState(each.state)) for each in (taken, other)]
-        if other.department == REVIEW and ranks[0] == ranks[1]:
-            # What waits for its time to be over does not wait longer, or for ever, beside what does not.
-            taken.due_at = min((each.due_at for each in (taken, other) if each.due_at), default=None)
-        if mine is not None and ranks[0] >= ranks[1]:
+        if mine is None:
+            due_at, fallback_of = other.due_at, other.fallback_of
+            become(self.assign(into, other.department, due_at=due_at, fallback_of=fallback_of), other)
             return
-        for column in ("state", "state_at", "dispatched_at", "acknowledged_at", "holder", "due_at"):
-            setattr(taken, column, getattr(other, column))
-        taken.repeats, taken.fell_back = other.repeats, other.fell_back
+        had = {other.holder: numbers[0], mine.holder: numbers[1]} if replaced(mine, other) else {}
+        take_over(mine, other)
+        had.pop(mine.holder, None)
+        for holder, number in had.items():
+            text = f"{holder} had {number}; {mine.holder} has both"
+            self.write(into, "merged", actor=actor, department=mine.department, text=text)
 
     def _assign_anew(self, case: Case, department: str, due_at: datetime | None) -> None:
         """Assign as if it never had been."""
@@ -361,10 +374,5 @@ class Book:
         before.merged_into, before.unverified = None, unverified
         before.situation, before.verdict = incident.situation, incident.verdict
         before.last_incident_at = incident.received_at
-        incident.case_id = before.id
+        self.place(incident, before)
         return before
-
-
-def _rank(state: AssignmentState) -> int:
-    """How much one knows of a case in two states: open before ended, then who is further."""
-    return _PROGRESS.index(state) + (len(_PROGRESS) if state in OPEN_STATES else 0)

@@ -10,7 +10,7 @@ from console.desk import reviews
 from console.desk.amending import tell
 from console.desk.assignments import HELD, advance, call, due_after, fallback_after, repeat_was_due, state_of
 from console.desk.book import Book
-from console.desk.phrases import department_name, lasting
+from console.desk.phrases import department_name, department_names, lasting
 from console.tables import DESK, Assignment, Case
 from shared.incidents import iso
 from shared.moves import Action, AssignmentState
@@ -99,6 +99,9 @@ def _fall_back(book: Book, case: Case, assignment: Assignment) -> None:
     """Call who answers for a department that does not."""
     assignment.fell_back = True
     silent, to = assignment.department, book.routing.fallback.get(assignment.department)
+    if silent not in book.routing.departments:
+        _call_instead(book, case, assignment)
+        return
     # Two that stand in for each other do not call each other for ever.
     if to is None or to == assignment.fallback_of:
         return
@@ -112,6 +115,26 @@ def _fall_back(book: Book, case: Case, assignment: Assignment) -> None:
     decision_id = f"{case.id}:fell-back:{silent}:{iso(assignment.state_at)}"
     tell(book, case, [to], decision_id=decision_id, note=text, again=had)
     book.write(case, "fell_back", actor=DESK, department=silent, text=f"{text}; {name} is called")
+
+
+def _call_instead(book: Book, case: Case, assignment: Assignment) -> None:
+    """The routing file lost a department, or renamed it: call who goes to this today."""
+    silent, situation, routing = assignment.department, case.situation, book.routing
+    deputy = routing.fallback.get(REVIEW)
+    if situation in routing.situations:
+        goes = list(routing.streams(situation))
+    else:
+        # Without any word on it: better everybody than nobody.
+        goes = [deputy] if deputy else list(routing.departments)
+    had = {each.department for each in book.assignments(case)}
+    called = [word for word in goes if call(book, case, word, again=True, fallback_of=silent)]
+    text = f"{department_name(routing, silent)} did not answer, and is not in the routing file any more"
+    decision_id = f"{case.id}:fell-back:{silent}:{iso(assignment.state_at)}"
+    if called:
+        tell(book, case, called, decision_id=decision_id, note=text, again=not had.isdisjoint(called))
+    whom = f"{department_names(routing, called)} {'is' if len(called) == 1 else 'are'} called"
+    who = whom if called else "who goes to this has it already"
+    book.write(case, "fell_back", actor=DESK, department=silent, text=f"{text}; {who}")
 
 
 def _take_back(book: Book, case: Case, assignment: Assignment) -> None:

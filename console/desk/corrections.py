@@ -1,7 +1,7 @@
 """Corrections: a department that was sent a case says what it really is, or who else must go."""
 
 from console.desk.amending import Ruling, rule, tell
-from console.desk.assignments import call, is_open, stand_down, state_of
+from console.desk.assignments import call, is_open, is_stood_down, stand_down, state_of
 from console.desk.book import Book
 from console.desk.phrases import (
     at_time,
@@ -71,11 +71,11 @@ def add_department(book: Book, move: Move, case: Case) -> tuple[Case, str]:
     """One more department is called to a case; one that had finished, again.
 
     Raises:
-        RefusedError: it has the case before it already.
+        RefusedError: it has the case before it already, and is needed.
     """
     number, name = number_of(book.session, case), department_name(book.routing, move.to)
     known = book.assignment(case, move.to)
-    if known is not None and is_open(known):
+    if known is not None and is_open(known) and not is_stood_down(known):
         since = at_time(known.state_at, book.now)
         raise RefusedError(f"{name} has {number} already, {standing(state_of(known))} since {since}")
     call(book, case, move.to, again=True)

@@ -131,7 +131,7 @@ def _enter(book: Book, record: IncidentRecord, incident: Incident) -> None:
         near = book.open_case(record, unverified=is_unverified(incident))
         book.write(near, "opened", actor=DESK, incident_id=record.id, text=record.number)
     else:
-        record.case_id = near.id
+        book.place(record, near)
         near.last_incident_at = max(near.last_incident_at, record.received_at)
         book.write(near, "joined", actor=DESK, incident_id=record.id, text=record.number)
     _assign_told(book, near, record, incident)

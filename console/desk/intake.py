@@ -9,18 +9,20 @@ from typing import Any
 import sqlalchemy.exc
 import structlog
 from redis.exceptions import ResponseError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from console.desk import feed
 from console.desk.book import Book
 from console.desk.incidents import storable
 from console.desk.moves import apply
-from console.desk.positions import move_on, place, positions
+from console.desk.positions import moment_of, move_on, place, positions
 from console.outages import is_record_fault
-from console.tables import MoveRecord
+from console.tables import Assignment, MoveRecord
 from shared.board import streams_of
 from shared.broker import Broker, is_broker_fault
 from shared.keys import CHANGED, moves_key
-from shared.moves import NAME_MAX_CHARACTERS, Move, MoveError
+from shared.moves import NAME_MAX_CHARACTERS, OPEN_STATES, Move, MoveError
 from shared.routing import REVIEW, Routing
 
 log = structlog.get_logger()
@@ -56,8 +58,21 @@ class Intake:
         self._write = write
         self._broker = broker
         self._departments = {moves_key(word): word for word in (*routing.departments, REVIEW)}
-        self.streams = [CHANGED, *self._departments]
+
+    @property
+    def streams(self) -> list[str]:
         """What is read."""
+        return [CHANGED, *self._departments]
+
+    def heed_others(self, session: Session) -> None:
+        """Read also the moves of departments that the routing file lost while they had open cases."""
+        known = list(self._departments.values())
+        query = select(Assignment.department).where(
+            Assignment.state.in_([state.value for state in OPEN_STATES]), Assignment.department.not_in(known)
+        )
+        if others := sorted(session.scalars(query.distinct())):
+            log.warning("departments with open cases are not in the routing file", departments=others)
+            self._departments |= {moves_key(word): word for word in others}
 
     def read(self, after: Mapping[str, str], block_ms: int | None) -> list[Entry]:
         """Entries after these positions, a page of each stream; waits `block_ms` for the first one.
@@ -151,7 +166,7 @@ class Intake:
                 self._refuse(book, entry, str(error))
                 continue
             if book.known(move.move_id) is None:
-                apply(book, move)
+                apply(book, move, moment_of(entry.entry_id))
 
     def _pass_over(self, entry: Entry) -> None:
         """Go on behind an entry that fails whatever is tried; who asked for a move is told."""

@@ -1,42 +1,60 @@
 """Moves: what people ask for, judged against the table of allowed moves, applied once, and answered."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from datetime import datetime
 
-from console.desk import corrections, reviews
+import structlog
+
+from console.desk import corrections, feed, reviews
 from console.desk.assignments import advance, is_open, state_of
 from console.desk.book import Book
-from console.desk.phrases import department_name, done, number_of, standing
+from console.desk.phrases import at_time, department_name, done, number_of, standing
 from console.desk.refusals import RefusedError, not_moved
 from console.tables import DESK, Assignment, Case
-from shared.moves import ALLOWED, CASE_ACTIONS, Action, Move
+from shared.moves import ALLOWED, CASE_ACTIONS, OPEN_STATES, Action, Move
 from shared.routing import NORMAL, REVIEW
+
+log = structlog.get_logger()
 
 _Done = tuple[Case, str]
 """The case that a move was about in the end, and what to tell who asked."""
 
 
-def apply(book: Book, move: Move) -> None:
+def apply(book: Book, move: Move, asked_at: datetime | None = None) -> None:
     """Judge a move, make its changes, and record what became of it. One that was recorded changes nothing.
+
+    Args:
+        book: the record.
+        move: what is asked.
+        asked_at: when it came into its stream; None for now.
 
     Raises:
         RedisError: the broker is away. Repeat the whole transaction: nothing is told twice.
     """
-    if book.known(move.move_id) is not None:
+    known = book.known(move.move_id)
+    if known is not None:
+        if known.asked != move.digest():
+            log.warning(
+                "a move has the id of another one, and is not applied",
+                move_id=move.move_id,
+                department=move.department,
+                by=move.by,
+            )
         return
     try:
-        case, message = _apply(book, move)
+        case, message = _apply(book, move, asked_at or book.now)
     except RefusedError as refused:
         book.record(move, accepted=False, reason=refused.reason, message=refused.detail)
     else:
         # The case may have gone into another meanwhile; who asked is led there.
-        book.record(replace(move, case=case.id), accepted=True, reason="applied", message=message)
+        book.record(move, accepted=True, reason="applied", message=message, case_id=case.id)
 
 
-def _apply(book: Book, move: Move) -> _Done:
+def _apply(book: Book, move: Move, asked_at: datetime) -> _Done:
     if move.by.strip().casefold() == DESK:
         raise RefusedError(f"a person has another name than {move.by!r}", reason="bad_move")
     _check_words(book, move)
+    _bring_in(book, move)
     if move.action is Action.DECIDE:
         if move.department != REVIEW:
             raise RefusedError("only reviewers decide; a department corrects the situation")
@@ -47,21 +65,31 @@ def _apply(book: Book, move: Move) -> _Done:
     assignment = _own(book, move, case)
     if move.action in CASE_ACTIONS:
         return _CASE_MOVES[move.action](book, move, case)
-    return _move_on(book, move, case, assignment)
+    return _move_on(book, move, case, assignment, asked_at)
 
 
 def current_case(book: Book, case_id: str) -> Case:
-    """The case with this id, or the one that it went into.
+    """The case with this id, or the one that it or the picture with this id went into.
 
     Raises:
         RefusedError: there is none.
     """
-    case = book.case(case_id)
+    case, record = book.case(case_id), book.incident(case_id)
+    if case is None and record is not None:
+        case = book.case(record.case_id)
     while case is not None and case.merged_into is not None:
         case = book.case(case.merged_into)
     if case is None:
         raise RefusedError("there is no such incident here", reason="unknown_case")
     return case
+
+
+def _bring_in(book: Book, move: Move) -> None:
+    """Read what is asked about where the desk has not come to it yet: a long walk, or one after a restore."""
+    asked = [each for each in (move.case, move.other) if each]
+    unknown = [each for each in asked if book.case(each) is None and book.incident(each) is None]
+    if unknown and feed.apply(book, feed.fetch(book.broker, unknown)):
+        book.session.flush()
 
 
 def _check_words(book: Book, move: Move) -> None:
@@ -86,7 +114,25 @@ def _own(book: Book, move: Move, case: Case) -> Assignment:
     return assignment
 
 
-def _move_on(book: Book, move: Move, case: Case, assignment: Assignment) -> _Done:
+def _check_seen(book: Book, move: Move, case: Case, asked_at: datetime) -> None:
+    """Nobody ends a case over a picture that they cannot have seen; the one it is called by they have."""
+    number = number_of(book.session, case)
+    if move.case != case.id:
+        asked = book.incident(move.case)
+        name = asked.number if asked else move.case[:8]
+        raise RefusedError(f"{name} is part of {number} now; look again", reason="stale")
+    unseen = [
+        record.joined_at
+        for record in book.incidents(case)
+        if record.id != move.case
+        and (record.version > move.seen if move.seen else record.joined_at > asked_at)
+    ]
+    if unseen:
+        since = at_time(min(unseen), book.now)
+        raise RefusedError(f"{number} has a new picture since {since}; look again", reason="stale")
+
+
+def _move_on(book: Book, move: Move, case: Case, assignment: Assignment, asked_at: datetime) -> _Done:
     number = number_of(book.session, case)
     if move.department == REVIEW:
         # Otherwise somebody could hold what nobody decides, and it would never fail open.
@@ -97,6 +143,8 @@ def _move_on(book: Book, move: Move, case: Case, assignment: Assignment) -> _Don
         )
     if (state_of(assignment), move.action) not in ALLOWED:
         raise not_moved(assignment, move.action, number, book.now)
+    if ALLOWED[state_of(assignment), move.action] not in OPEN_STATES:
+        _check_seen(book, move, case, asked_at)
     advance(book, assignment, move.action, actor=move.by)
     book.write(case, move.action, actor=move.by, department=move.department, text=move.note)
     return case, done(move.action, number)

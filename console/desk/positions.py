@@ -1,6 +1,7 @@
 """Positions: how far each stream has been applied, kept in the transactions that apply them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -11,6 +12,9 @@ from console.tables import Position
 from shared.broker import Broker
 
 BEGIN = "0-0"
+
+_LATEST_MS = 4_102_444_800_000
+"""The year 2100."""
 
 
 def positions(session: Session, streams: Iterable[str]) -> dict[str, str]:
@@ -51,6 +55,11 @@ def place(entry_id: str) -> tuple[int, int]:
     """Where an entry stands in its stream: milliseconds since the epoch, and which one of those."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def moment_of(entry_id: str) -> datetime:
+    """When an entry was added, by the broker's clock; an id that somebody made up has some time too."""
+    return datetime.fromtimestamp(min(place(entry_id)[0], _LATEST_MS) / 1000, UTC)
 
 
 def _last_entry(broker: Broker, stream: str) -> str:

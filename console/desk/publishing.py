@@ -7,12 +7,12 @@ from typing import Any, TypedDict
 
 import structlog
 from redis.exceptions import ResponseError
-from sqlalchemy import Engine, select, union_all
+from sqlalchemy import Engine, func, select, union_all
 from sqlalchemy.orm import Session
 
 from console.desk.book import Book
 from console.records import rows_of
-from console.tables import Assignment, Case, Ledger, MoveRecord
+from console.tables import Assignment, Case, IncidentRecord, Ledger, MoveRecord
 from shared.board import KEEP_ENTRIES, Outcome, Row, is_open
 from shared.broker import Broker, Script
 from shared.incidents import encoded
@@ -28,6 +28,7 @@ _CALL_BYTES = 256 * 1024
 """About as much JSON in one call of the script: the broker serves nobody else while it runs."""
 
 _board = Script("board")
+_number = Script("number")
 
 
 class _Change(TypedDict):
@@ -47,7 +48,7 @@ def publish(engine: Engine, broker: Broker) -> int:
     Raises:
         RedisError, sqlalchemy.exc.DBAPIError: one of them is away, or refuses.
     """
-    stands = int(broker.get(BOARD_VERSION) or 0)
+    stands = _standing(broker) or 0
     while True:
         with Session(engine) as session:
             changes, last = _page(session, stands)
@@ -60,10 +61,10 @@ def publish(engine: Engine, broker: Broker) -> int:
 
 def is_astray(engine: Engine, broker: Broker) -> bool:
     """Whether the boards are not those of this record: the broker lost them, or the database is older."""
-    stands: Any = broker.get(BOARD_VERSION)  # first: what is published later is in the record by now
+    stands = _standing(broker)  # first: what is published later is in the record by now
     with Session(engine) as session:
         version = session.scalars(select(Ledger.version)).one()
-    return int(stands) > version if stands is not None else version > 0
+    return stands > version if stands is not None else version > 0
 
 
 def reconcile(write: Callable[[], AbstractContextManager[Book]], engine: Engine, broker: Broker) -> None:
@@ -91,8 +92,8 @@ def _start_anew(book: Book, broker: Broker) -> int | None:
     Returns:
         The version up to which nothing need be published, or None where the boards are right.
     """
-    stands: Any = broker.get(BOARD_VERSION)
-    newest = max(int(stands or 0), _last_entry(broker))
+    stands = _standing(broker)
+    newest = max(stands or 0, _last_entry(broker))
     if newest > book.version:
         log.warning(
             "the database is older than the boards: publishing what is open anew",
@@ -104,11 +105,34 @@ def _start_anew(book: Book, broker: Broker) -> int | None:
         log.warning("the broker has no boards of this record: publishing what is open", version=book.version)
     else:
         return None
+    # Also a broker that lost its data gives no number again that people say on the radio now.
+    _number(broker, {"number": _highest_number(book.session)})
     base = book.version
     # What ended before is history, and on no board any more.
     for case in book.session.scalars(select(Case).where(_is_open_case())):
         book.touch(case)
     return base
+
+
+def _standing(broker: Broker) -> int | None:
+    """The last version on the boards; None where the broker does not know, or has something else there."""
+    try:
+        text: Any = broker.get(BOARD_VERSION)
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        text = b"of another type"
+    if text is None or (text.isdigit() and len(text) < 16):
+        return None if text is None else int(text)
+    log.error("no version of the boards, so taken for lost", key=BOARD_VERSION, found=text[:40])
+    return None
+
+
+def _highest_number(session: Session) -> int:
+    """The highest number of an incident in the record; 0 where there is none."""
+    longest_first = (func.length(IncidentRecord.number).desc(), IncidentRecord.number.desc())
+    numbers = session.scalars(select(IncidentRecord.number).order_by(*longest_first).limit(PAGE))
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _put_right(book: Book, broker: Broker) -> None:

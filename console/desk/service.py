@@ -19,7 +19,7 @@ from console.desk.intake import Intake, passes
 from console.desk.positions import BEGIN, place, positions, start_over
 from console.desk.publishing import is_astray, publish, reconcile
 from console.outages import RecordAwayError, outlast
-from console.records import migrate, place_of_record
+from console.records import file_of, migrate, place_of_record
 from shared.broker import Broker, BrokerAwayError, patiently
 from shared.heartbeats import BEAT_S, DESK, beat, end
 from shared.incidents import utc_now
@@ -66,15 +66,28 @@ class DeskService:
         """
         try:
             outlast(lambda: migrate(self._engine), stop=stop)
+            opened = file_of(self._engine)
             self._steadily(self._begin, stop)
             log.info("desk ready", database=place_of_record(self._engine))
             while not stop():
+                if file_of(self._engine) != opened:
+                    # Written on, the old one would be lost with us, and whoever reads sees another.
+                    log.error("the database's file was removed or replaced: opening it anew")
+                    opened = self._open_anew(stop)
                 self._steadily(self._round, stop)
         except (BrokerAwayError, RecordAwayError) as error:
             log.info("stopping; what is not applied waits in the broker", why=str(error))
         finally:
             self._say_goodbye()
         log.info("desk stopped")
+
+    def _open_anew(self, stop: Callable[[], bool]) -> tuple[int, int] | None:
+        self._engine.dispose()
+        outlast(lambda: migrate(self._engine), stop=stop)
+        opened = file_of(self._engine)
+        self._walk = 0
+        self._steadily(self._begin, stop)
+        return opened
 
     def _steadily(self, work: Callable[[], None], stop: Callable[[], bool]) -> None:
         """Do `work`, once broker and database are there. Its own faults are logged, and end nothing."""
@@ -164,11 +177,14 @@ class DeskService:
             ids, more = feed.undiscovered(session, self._broker, self._walk)
         if ids:
             self._intake.discover(ids)
+            with Session(self._engine) as session:
+                self._intake.heed_others(session)
         self._walk = self._walk + feed.PAGE if more else None
         self._walked_at_s = time.monotonic()
 
     def _set_right(self) -> None:
         with self._write() as book:
+            self._intake.heed_others(book.session)
             if lost := start_over(book.session, self._broker, self._intake.streams):
                 log.warning("the broker lost entries: reading from the beginning", streams=lost)
         reconcile(self._write, self._engine, self._broker)

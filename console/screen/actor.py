@@ -70,6 +70,7 @@ class Actor:
             action=action,
             by=self.by,
             at=iso(now),
+            seen=row["version"],
             **details,  # type: ignore[arg-type]
         )
         if not self.asked.add(move, number, time.monotonic()):

@@ -39,7 +39,7 @@ def shown(row: Row, department: str) -> AssignmentPart | None:
     """The assignment that a board shows: its own; on `all` the one that is least advanced."""
     if department != ALL:
         return assignment_of(row, department)
-    parts = sorted(row["assignments"], key=lambda part: _ORDER.index(AssignmentState(part["state"])))
+    parts = sorted(row["assignments"], key=_progress)
     return parts[0] if parts else None
 
 
@@ -53,6 +53,12 @@ def is_finished(part: AssignmentPart) -> bool:
     return AssignmentState(part["state"]) not in OPEN_STATES
 
 
+def is_stood_down(part: AssignmentPart) -> bool:
+    """Whether a department has not answered, and turned out not to be needed: no clock runs for it."""
+    waits = part["state"] == AssignmentState.DISPATCHED and part["department"] != REVIEW
+    return waits and not part["due_at"]
+
+
 def is_check(row: Row) -> bool:
     """Whether it is a sample for checking: the model was sure that nothing is wrong, and nobody waits."""
     part = assignment_of(row, REVIEW)
@@ -60,7 +66,7 @@ def is_check(row: Row) -> bool:
 
 
 def calls(row: Row, department: str) -> set[Call]:
-    """Who is waited for, on a board: assignments that nobody has acknowledged."""
+    """Who is waited for, on a board: assignments that nobody has acknowledged, and that are needed."""
     if row["merged_into"]:
         return set()
     return {
@@ -68,6 +74,7 @@ def calls(row: Row, department: str) -> set[Call]:
         for part in row["assignments"]
         if department in (ALL, part["department"])
         and part["state"] == AssignmentState.DISPATCHED
+        and not is_stood_down(part)
         and not (part["department"] == REVIEW and is_check(row))
     }
 
@@ -169,6 +176,11 @@ def state_words(state: str) -> str:
     return escape_label(state).replace("_", " ")
 
 
+def part_words(part: AssignmentPart) -> str:
+    """How far a department is, as people read it."""
+    return "not needed" if is_stood_down(part) else state_words(part["state"])
+
+
 def texts(row: Row, routing: Routing) -> Iterable[str]:
     """Everything of a row that a filter looks at."""
     yield number_of(row)
@@ -178,4 +190,9 @@ def texts(row: Row, routing: Routing) -> Iterable[str]:
     for incident in row["incidents"]:
         yield from (incident["number"], incident["label"], incident["note"])
     for part in row["assignments"]:
-        yield from (department_name(part["department"], routing), state_words(part["state"]), part["holder"])
+        yield from (department_name(part["department"], routing), part_words(part), part["holder"])
+
+
+def _progress(part: AssignmentPart) -> tuple[bool, bool, int]:
+    """The least advanced one first: open and needed, then not needed, then ended."""
+    return is_finished(part), is_stood_down(part), _ORDER.index(AssignmentState(part["state"]))

@@ -13,12 +13,13 @@ from console.screen.cases import (
     departments_of,
     is_check,
     is_finished,
+    is_stood_down,
     label_of,
     number_of,
+    part_words,
     repeats,
     shown,
     situation_of,
-    state_words,
     sureness,
 )
 from console.screen.colours import ALARM, WARNING
@@ -92,7 +93,7 @@ def state(row: Row, department: str, now: datetime) -> str:
         return "-"
     if part["department"] == REVIEW and not is_finished(part):
         return review_state(row, part, now)
-    words = state_words(part["state"])
+    words = part_words(part)
     if department != ALL:
         return words
     # How many departments are at least that far is more than their least advanced one says.
@@ -179,6 +180,6 @@ def _style(row: Row, department: str, part: AssignmentPart | None) -> str:
         return "dim"
     if repeats(row, department):
         return f"bold {ALARM}"
-    if part["state"] == AssignmentState.DISPATCHED and not is_check(row):
+    if part["state"] == AssignmentState.DISPATCHED and not is_stood_down(part) and not is_check(row):
         return "bold"
     return ""

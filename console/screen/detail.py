@@ -15,11 +15,12 @@ from console.screen.cases import (
     guesses,
     is_check,
     is_finished,
+    is_stood_down,
     newest,
     number_of,
+    part_words,
     situation_name,
     situation_of,
-    state_words,
     sureness,
     undecided,
 )
@@ -163,10 +164,12 @@ def _departments(text: Text, row: Row, view: View, now: datetime) -> None:
 
 
 def _progress(part: AssignmentPart, routing: Routing, now: datetime) -> str:
-    words = state_words(part["state"])
+    words = part_words(part)
     if part["department"] == REVIEW and not is_finished(part):
         left_s = -since_s(part["due_at"], now) if part["due_at"] else 0.0
         words = "nobody has decided" + (f", goes out {UNVERIFIED} in {spell(left_s)}" if left_s > 0 else "")
+    elif is_stood_down(part):
+        words += ", it turned out to be something else"
     elif part["state"] == AssignmentState.DISPATCHED:
         words += f", nobody has it for {spell(since_s(part['dispatched_at'], now))}"
         if part["repeats"]:

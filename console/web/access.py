@@ -1,5 +1,7 @@
 """Who may see what, and ask for what. Pure functions on a user and a case; the desk judges the rest."""
 
+import hashlib
+import json
 from collections.abc import Collection
 
 from console.users import Role, User
@@ -47,6 +49,19 @@ def watches(user: User) -> frozenset[str]:
     return frozenset(user.departments) | (frozenset({REVIEW}) if reviews(user) else frozenset())
 
 
+def view(user: User) -> str:
+    """Another short word for everybody who is shown something else: by name, roles and departments."""
+    about = [user.name, sorted(user.roles), sorted(user.departments)]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
+
+
+def decides(user: User, row: Row) -> bool:
+    """Whether they may say what a case's pictures show: a reviewer what was for review or is no emergency."""
+    if user.has(Role.SUPERVISOR):
+        return True
+    return reviews(user) and (_was_for_review(row) or row["verdict"] == Verdict.NO_EMERGENCY)
+
+
 def acts(user: User, department: str) -> bool:
     """Whether they may ask for moves in a department's name; of ``review``'s, whether they decide."""
     if department == REVIEW:
@@ -62,9 +77,9 @@ def may(user: User, row: Row) -> dict[str, list[str]]:
         if department != REVIEW and acts(user, department):
             moves = allowed(AssignmentState(part["state"]))
             found[department] = [action.value for action in (*moves, *OPERATOR_CASE_ACTIONS)]
-    if acts(user, REVIEW):
-        in_review = any(part["department"] == REVIEW for part in row["assignments"])
-        found[REVIEW] = [action.value for action in (REVIEW_ACTIONS if in_review else (Action.DECIDE,))]
+    if decides(user, row):
+        actions = REVIEW_ACTIONS if _was_for_review(row) else (Action.DECIDE,)
+        found[REVIEW] = [action.value for action in actions]
     if row["merged_into"]:
         return {department: [Action.NOTE.value] for department in found}
     return found
@@ -75,6 +90,11 @@ def may_ask(user: User, row: Row, department: str, action: Action) -> bool:
     if not acts(user, department):
         return False
     if department == REVIEW:
-        return action in REVIEW_ACTIONS
+        return action in REVIEW_ACTIONS and decides(user, row)
     addressed = any(part["department"] == department for part in row["assignments"])
     return addressed and action is not Action.DECIDE
+
+
+def _was_for_review(row: Row) -> bool:
+    """Whether it is to be reviewed, or was."""
+    return any(part["department"] == REVIEW for part in row["assignments"])

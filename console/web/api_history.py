@@ -1,10 +1,12 @@
 """History: search, exports and figures, all under the same filters."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator
@@ -13,6 +15,8 @@ from starlette.requests import Request
 from console.web.errors import responses
 from console.web.exports import as_csv, as_geojson
 from console.web.history import History, Search
+from console.web.limits import HISTORY
+from console.web.parts import Parts
 from console.web.summary import Summary, summarise
 from console.web.visitors import PartsOf, Visitor
 from shared.board import Row
@@ -22,6 +26,8 @@ from shared.verdict import Verdict
 
 router = APIRouter(prefix="/api/history", tags=["history"])
 
+LINES = 200
+"""Of an export, made at once: history is read by few threads, and each call of one has its price."""
 _WORD = "^([a-z][a-z0-9_-]{0,63})?$"
 _DEGREES = r"(\.[0-9]{1,15})?"
 _LATITUDE = rf"-?(90(\.0{{1,15}})?|[1-8]?[0-9]{_DEGREES})"
@@ -92,53 +98,71 @@ def history_of(session: Visitor, parts: PartsOf, wanted: Annotated[Search, Depen
 Found = Annotated[History, Depends(history_of)]
 
 
-@router.get("", responses=responses())
-def find(
+async def _spend(request: Request, session: Visitor, parts: PartsOf) -> None:
+    parts.limits.spend(HISTORY, session.user.name, request.url.path)
+
+
+_counted = Depends(_spend)
+
+
+@router.get("", dependencies=[_counted], responses=responses(429))
+async def find(
     history: Found,
+    parts: PartsOf,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> HistoryPage:
     """Search."""
-    total, rows = history.page(page, page_size)
+    total, rows = await to_thread.run_sync(history.page, page, page_size, limiter=parts.searchers)
     return HistoryPage(total=total, page=page, cases=rows)
 
 
-@router.get("/summary", responses=responses())
-def summary(history: Found) -> Summary:
+@router.get("/summary", dependencies=[_counted], responses=responses(429))
+async def summary(history: Found, parts: PartsOf) -> Summary:
     """Counts by situation, day and verdict; seconds to acknowledge by department."""
-    return summarise(history)
+    return await to_thread.run_sync(summarise, history, limiter=parts.searchers)
 
 
-def _file(texts: Iterator[str], name: str, kind: str) -> StreamingResponse:
-    return StreamingResponse(
-        (text.encode() for text in texts),
-        media_type=kind,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+async def _file(parts: Parts, texts: Iterator[str], name: str, kind: str) -> StreamingResponse:
+    def read() -> bytes:
+        return "".join(islice(texts, LINES)).encode()
 
+    # Read before the answer begins: a record that is away can still be told.
+    first = await to_thread.run_sync(read, limiter=parts.searchers)
 
-def _base_url(request: Request, parts: PartsOf) -> str:
-    return parts.settings.web_url or str(request.base_url).rstrip("/")
+    async def chunks() -> AsyncIterator[bytes]:
+        chunk = first
+        while chunk:
+            yield chunk  # whoever reads slowly holds no thread meanwhile
+            chunk = await to_thread.run_sync(read, limiter=parts.searchers)
+
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks(), media_type=kind, headers=disposition)
 
 
 @router.get(
     ".csv",
+    dependencies=[_counted],
     response_class=StreamingResponse,
-    responses={**responses(), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses={**responses(429), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def export_csv(history: Found, base_url: Annotated[str, Depends(_base_url)]) -> StreamingResponse:
+async def export_csv(history: Found, parts: PartsOf) -> StreamingResponse:
     """Everything found as CSV in UTF-8. No text in it is a formula to a spreadsheet, whoever wrote it."""
-    return _file(as_csv(history.rows(), base_url), "almenara-history.csv", "text/csv; charset=utf-8")
+    # The Host header is whatever a client says: without an address of our own, links are relative.
+    texts = as_csv(history.rows(), parts.settings.web_url)
+    return await _file(parts, texts, "almenara-history.csv", "text/csv; charset=utf-8")
 
 
 @router.get(
     ".geojson",
+    dependencies=[_counted],
     response_class=StreamingResponse,
     responses={
-        **responses(),
+        **responses(429),
         200: {"content": {"application/geo+json": {"schema": {"type": "object"}}}},
     },
 )
-def export_geojson(history: Found, base_url: Annotated[str, Depends(_base_url)]) -> StreamingResponse:
+async def export_geojson(history: Found, parts: PartsOf) -> StreamingResponse:
     """Everything found as GeoJSON points, longitude first."""
-    return _file(as_geojson(history.rows(), base_url), "almenara-history.geojson", "application/geo+json")
+    texts = as_geojson(history.rows(), parts.settings.web_url)
+    return await _file(parts, texts, "almenara-history.geojson", "application/geo+json")

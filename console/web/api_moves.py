@@ -1,6 +1,7 @@
 """Moves: checked here for who asks, handed to the desk, and answered with what it made of them."""
 
 import asyncio
+import contextlib
 from typing import Annotated, Literal
 
 import anyio.to_thread
@@ -16,7 +17,7 @@ from console.web.errors import Problem, RefusedError, responses
 from console.web.limits import MOVES
 from console.web.parts import Parts
 from console.web.visitors import PartsOf, Trusted
-from shared.board import Outcome
+from shared.board import Outcome, Row
 from shared.incidents import iso, utc_now
 from shared.moves import NOTE_MAX_CHARACTERS, Action, Move, append, clean_note, new_move_id
 from shared.routing import NORMAL, Routing
@@ -41,6 +42,7 @@ class MoveRequest(BaseModel):
     to: str = Field(default="", max_length=64, description="The department of `add_department`.")
     other: _Id = Field(default="", description="The case to merge into; the incident to split or decide.")
     revision: int = Field(default=0, ge=0, le=2**31, description="The incident's, as it was seen; 0: any.")
+    seen: int = Field(default=0, ge=0, le=2**53, description="The row's version, as it was seen; 0: unknown.")
 
 
 class Waiting(BaseModel):
@@ -71,10 +73,6 @@ async def ask(case: CaseId, wanted: MoveRequest, session: Trusted, parts: PartsO
         return JSONResponse(
             Waiting(move_id=move.move_id, waiting=True, message=message).model_dump(), status_code=202
         )
-    # Its case may be another one than was asked about: that one may have gone into it.
-    asked = (session.user.name, wanted.department, wanted.action.value)
-    if (outcome["by"], outcome["department"], outcome["action"]) != asked:
-        raise RefusedError(409, "move_id_taken", "Another move has this id", remedy="choose another one")
     return JSONResponse(outcome, status_code=200 if outcome["accepted"] else 409)
 
 
@@ -83,37 +81,71 @@ async def _settled(parts: Parts, move: Move) -> Outcome | None:
     expected = parts.live.expect(move.move_id)  # before it is asked: the answer may be faster than we are
     try:
         await anyio.to_thread.run_sync(append, parts.broker, move)
-        return await asyncio.wait_for(expected, WAIT_S)
-    except TimeoutError:
-        # The board may be away, and the record not.
-        return await anyio.to_thread.run_sync(reading.outcome, parts.engine, move.move_id)
+        with contextlib.suppress(TimeoutError):  # the board may be away, and the record not
+            await asyncio.wait_for(expected, WAIT_S)
     finally:
         expected.cancel()
+    # The record says more than the board: whether it was this move that the desk answered.
+    judged = await anyio.to_thread.run_sync(reading.outcome, parts.engine, move.move_id)
+    return _outcome_of(move, *judged) if judged else None
+
+
+def _outcome_of(move: Move, outcome: Outcome, asked: str) -> Outcome:
+    """The outcome, if it is this move's.
+
+    Args:
+        outcome: what became of what had this id.
+        asked: `Move.digest` of that.
+
+    Raises:
+        RefusedError: that was another move; 409.
+    """
+    if asked:
+        same = asked == move.digest()
+    else:  # the desk could make no move of it, and noted what it could read
+        told = (outcome["by"], outcome["department"], outcome["action"], outcome["case"])
+        same = told == (move.by, move.department, move.action.value, move.case)
+    if not same:
+        raise RefusedError(
+            409,
+            "move_id_taken",
+            "Another move has this id, and this one was not done",
+            remedy="send it again with a new move_id",
+        )
+    return outcome
 
 
 def _checked(parts: Parts, user: User, case: str, wanted: MoveRequest) -> Move | Outcome:
     """The move, or what became of it where it was asked before.
 
     Raises:
-        RefusedError: it is not this user's to ask for, or makes no sense.
+        RefusedError: it is not this user's to ask for, makes no sense, or has the id of another one.
     """
-    known = reading.outcome(parts.engine, wanted.move_id)
-    if known is not None:
-        return known
+    judged = reading.outcome(parts.engine, wanted.move_id)
+    if judged is not None:
+        return _outcome_of(_move(user, case, wanted), *judged)
     row = reading.case(parts.engine, user, case, whole=False)
-    if not may_ask(user, row, wanted.department, wanted.action):
+    _check_theirs(user, row, wanted.department, wanted.action)
+    move = _move(user, case, wanted)
+    _check_words(parts.routing, move)
+    _check_other(parts, user, move)
+    return move
+
+
+def _move(user: User, case: str, wanted: MoveRequest) -> Move:
+    note = clean_note(wanted.note)
+    return Move(case=case, by=user.name, at=iso(utc_now()), **wanted.model_dump() | {"note": note})
+
+
+def _check_theirs(user: User, row: Row, department: str, action: Action) -> None:
+    if not may_ask(user, row, department, action):
         raise RefusedError(
             403,
             "not_yours",
             "This is not yours to do",
-            remedy="it takes an operator of a department that was sent this case, or a reviewer to decide",
+            remedy="it takes an operator of a department that was sent this case; to decide, a reviewer "
+            "where it was for review or is no emergency, or a supervisor",
         )
-    move = Move(
-        case=case, by=user.name, at=iso(utc_now()), **wanted.model_dump() | {"note": clean_note(wanted.note)}
-    )
-    _check_words(parts.routing, move)
-    _check_other(parts, user, move)
-    return move
 
 
 def _check_words(routing: Routing, move: Move) -> None:
@@ -140,5 +172,9 @@ def _check_other(parts: Parts, user: User, move: Move) -> None:
         if move.other == move.case:
             raise RefusedError(422, "same_case", "A case can't be merged with itself")
         reading.case(parts.engine, user, move.other, whole=False)
-    else:
-        reading.incident(parts.engine, user, move.other)
+        return
+    record = reading.incident(parts.engine, user, move.other)
+    if move.action is Action.DECIDE and record.case_id != move.case:
+        # The desk decides the incident, whatever case it is in now: that one must be theirs to decide too.
+        row = reading.case(parts.engine, user, record.case_id, whole=False)
+        _check_theirs(user, row, move.department, move.action)

@@ -74,7 +74,9 @@ async def activation(
 
 
 async def _viewed(parts: Parts, session: Session, incident: str, what: str) -> IncidentRecord:
-    record = await anyio.to_thread.run_sync(reading.incident, parts.engine, session.user, incident)
+    record = await anyio.to_thread.run_sync(
+        reading.incident, parts.engine, session.user, incident, limiter=parts.viewers
+    )
     log.info(f"{what} viewed", user=session.user.name, incident=incident, number=record.number)
     return record
 

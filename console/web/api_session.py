@@ -8,7 +8,6 @@ from starlette.requests import Request
 
 from console.userfile import name_key
 from console.web.errors import RefusedError, responses
-from console.web.limits import ADDRESS, LOGIN
 from console.web.sessions import COOKIE, SESSION_S, Session
 from console.web.visitors import PartsOf, Trusted, Visitor, own_page
 from shared.labels import escape_label
@@ -53,16 +52,21 @@ async def log_in(login: Login, request: Request, response: Response, parts: Part
     # Counted before the password is looked at: attempts that come at once count too.
     key = name_key(login.name)
     try:
-        parts.limits.spend(ADDRESS, address)
-        parts.limits.spend(LOGIN, key, address)
-    except RefusedError:
-        log.warning("a login is refused: too many attempts", user=shown, address=address)
+        parts.logins.check_room(address)
+        parts.limits.spend_login(key, address)
+    except RefusedError as error:
+        log.warning("a login is refused", user=shown, address=address, reason=error.reason)
         raise
-    user = await anyio.to_thread.run_sync(parts.users.check, login.name, login.password, limiter=parts.logins)
+    async with parts.logins.turn(address):
+        if await request.is_disconnected():
+            raise RefusedError(400, "gone", "Nobody waits for this login any more")
+        user = await anyio.to_thread.run_sync(
+            parts.users.check, login.name, login.password, limiter=anyio.CapacityLimiter(1)
+        )
     if user is None:
-        log.warning("a login is refused", user=shown, address=address)
+        log.warning("a login is refused", user=shown, address=address, reason="wrong_password")
         raise RefusedError(401, "wrong_password", "Name or password is wrong")
-    parts.limits.forgive(LOGIN, key, address)
+    parts.limits.forgive_login(key, address)
     log.info("logged in", user=user.name, address=address)
     session, cookie = parts.sessions.begin(user)
     response.set_cookie(

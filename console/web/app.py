@@ -68,6 +68,7 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
         version=version("almenara"),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # its address would be the Host header's
         lifespan=_lifespan,
     )
     app.state.parts = Parts(

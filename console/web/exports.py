@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -29,15 +30,15 @@ COLUMNS = (
     "acknowledged_at",
     "link",
 )
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"""(^|[;,\t\r\n"]\s*)(?=[=+\-@＝＋－＠])|^(?=[\t\r])""")
+"""Where a spreadsheet may see a formula begin. Also behind what separates cells elsewhere: one that is set to
+Spanish takes semicolons for that, and quotes as they come."""
 _BETWEEN = "; "
 
 
 def neutral(cell: Any) -> Any:
     """A cell that no spreadsheet takes for a formula. Numbers are numbers; texts may be anything."""
-    if isinstance(cell, str) and cell.startswith(_DANGEROUS):
-        return f"'{cell}"
-    return cell
+    return _FORMULA.sub(r"\1'", cell) if isinstance(cell, str) else cell
 
 
 def as_csv(rows: Iterable[Row], base_url: str) -> Iterator[str]:
@@ -59,7 +60,7 @@ def as_geojson(rows: Iterable[Row], base_url: str) -> Iterator[str]:
 
 def _line(cells: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerow(cells)
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow(cells)
     return text.getvalue()
 
 

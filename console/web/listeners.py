@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from console.web.access import sees, watches
+from console.web.access import sees, view, watches
 from console.web.sessions import Session
 from shared.routing import ALL, REVIEW
 
@@ -23,12 +23,14 @@ class Listener:
     Attributes:
         session: whose.
         watches: the boards on their page, see `console.web.access.watches`.
+        view: stands for whose page it is and what it shows, see `console.web.access.view`.
     """
 
     def __init__(self, session: Session, cut: Callable[[], None] = lambda: None) -> None:
         """Listen for a session; `cut` ends its connection at once, whatever is on the way."""
         self.session = session
         self.watches = watches(session.user)
+        self.view = view(session.user)
         self._cut = cut
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -44,6 +46,16 @@ class Listener:
         if not self.watches.isdisjoint(open_for):
             return True
         return ALL in self.watches and any(department != REVIEW for department in open_for)
+
+    def event_id(self, version: int) -> str:
+        """The id of an event, in one of these streams alone: another user's page must not go on from it."""
+        return f"{version}-{self.view}"
+
+    def version_of(self, event_id: str) -> int | None:
+        """The version that an id of these streams stands for; None for any other text."""
+        version, _, whose = event_id.partition("-")
+        known = version.isascii() and version.isdecimal() and len(version) < 16 and whose == self.view
+        return int(version) if known else None
 
     def put(self, message: bytes) -> None:
         """Queue a message; a listener that is too far behind is cut off instead, and slows nobody."""
@@ -78,7 +90,7 @@ class Listener:
         return messages
 
 
-def event(kind: str, text: str, version: int | None = None) -> bytes:
+def event(kind: str, text: str, event_id: str = "") -> bytes:
     """One server-sent event; `text` is one line."""
-    head = f"id: {version}\n" if version is not None else ""
+    head = f"id: {event_id}\n" if event_id else ""
     return f"{head}event: {kind}\ndata: {text}\n\n".encode()

@@ -40,7 +40,8 @@ class Told:
     version: int
     shown: Shown | None
     outcomes: tuple[Outcome, ...]
-    row_message: bytes
+    row_event: bytes
+    """Without its id, which each browser has in its own form."""
 
 
 class Live:
@@ -131,19 +132,20 @@ class Live:
 
     # Browsers.
 
-    def listen(self, listener: Listener, last_event_id: int | None) -> None:
-        """Send a browser everything open, or what it missed since an event id; then what comes."""
+    def listen(self, listener: Listener, last_event_id: str) -> None:
+        """Send a browser everything open, or what it missed since an event id of its own; then what comes."""
         if self._closed:
             listener.end()
             return
         if self.opened:
-            if last_event_id is not None and self._since <= last_event_id <= self.version:
+            known = listener.version_of(last_event_id)
+            if known is not None and self._since <= known <= self.version:
                 for told in self._recent:
-                    if told.version > last_event_id:
+                    if told.version > known:
                         listener.put(_messages(told, listener))
             else:
                 listener.put(self._open_event(listener))
-        listener.put(self._pulse_event())
+        listener.put(self._pulse_event(listener, self._pulse_text()))
         self._listeners.add(listener)
 
     def forget(self, listener: Listener) -> None:
@@ -153,12 +155,7 @@ class Live:
 
     def opening(self, listener: Listener) -> str:
         """JSON of everything open for a user: ``{"version", "rows"}``."""
-        # When a hundred come back at once, those of one department get the very same text.
-        rows = self._openings.get(listener.watches)
-        if rows is None:
-            texts = (shown.text for shown in self._rows.values() if listener.has_open(shown.open_for))
-            rows = self._openings[listener.watches] = ",".join(texts)
-        return f'{{"version":{self.version},"rows":[{rows}]}}'
+        return f'{{"version":{self.version},"rows":[{self._rows_for(listener)}]}}'
 
     def pulse(self, vitals: dict[str, Any]) -> None:
         """Tell everybody how the parts behind us are."""
@@ -201,7 +198,7 @@ class Live:
         if before := self._rows.get(change.row["case"]):
             # Who had it must see it go: a row may lose its assignments where the desk's record was restored.
             shown = replace(shown, departments=shown.departments | before.departments)
-        return Told(change.version, shown, tuple(change.outcomes), event("row", shown.text, change.version))
+        return Told(change.version, shown, tuple(change.outcomes), event("row", shown.text))
 
     def _replace(self, opening: Opening) -> None:
         self._openings.clear()
@@ -214,18 +211,31 @@ class Live:
         else:
             self._rows.pop(shown.row["case"], None)
 
+    def _rows_for(self, listener: Listener) -> str:
+        # When a hundred come back at once, those of one department get the very same text.
+        rows = self._openings.get(listener.watches)
+        if rows is None:
+            texts = (shown.text for shown in self._rows.values() if listener.has_open(shown.open_for))
+            rows = self._openings[listener.watches] = ",".join(texts)
+        return rows
+
     def _open_event(self, listener: Listener) -> bytes:
-        return event("open", self.opening(listener), self.version)
+        # With the user: another one may have logged in since this browser loaded its page.
+        user = json.dumps(listener.session.user.to_json())
+        text = f'{{"version":{self.version},"user":{user},"rows":[{self._rows_for(listener)}]}}'
+        return event("open", text, listener.event_id(self.version))
 
     def _pulse(self) -> None:
-        message = self._pulse_event()
+        text = self._pulse_text()
         for listener in self._listeners:
-            listener.put(message)
+            listener.put(self._pulse_event(listener, text))
 
-    def _pulse_event(self) -> bytes:
-        vitals = {**self._vitals, "broker": self.following, "at": iso(utc_now())}
+    def _pulse_text(self) -> str:
+        return json.dumps({**self._vitals, "broker": self.following, "at": iso(utc_now())})
+
+    def _pulse_event(self, listener: Listener, text: str) -> bytes:
         # With the version: who had nothing for hours comes back without reading everything anew.
-        return event("pulse", json.dumps(vitals), self.version if self.opened else None)
+        return event("pulse", text, listener.event_id(self.version) if self.opened else "")
 
 
 def _versions(opening: Opening) -> dict[str, int]:
@@ -244,10 +254,13 @@ def _messages(told: Told, listener: Listener) -> bytes:
     The last event alone has the id: who is cut off in between hears all of it again.
     """
     shown = told.shown
-    row = told.row_message if shown and listener.sees(shown.departments, shown.row["verdict"]) else b""
-    mine = [each for each in told.outcomes if each["by"] == listener.session.user.name]
     parts = [
-        event("outcome", json.dumps(each), told.version if each is mine[-1] and not row else None)
-        for each in mine
+        event("outcome", json.dumps(each))
+        for each in told.outcomes
+        if each["by"] == listener.session.user.name
     ]
-    return b"".join([*parts, row])
+    if shown and listener.sees(shown.departments, shown.row["verdict"]):
+        parts.append(told.row_event)
+    if parts:
+        parts.insert(-1, f"id: {listener.event_id(told.version)}\n".encode())
+    return b"".join(parts)

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from console.pictures import Pictures
 from console.users import Users
 from console.web.limits import Limits
+from console.web.listeners import Listener
 from console.web.live import Live
+from console.web.logins import Logins
 from console.web.sessions import Sessions
 from shared.broker import Broker
 from shared.routing import Routing
@@ -36,7 +38,11 @@ class Parts:
     limits: Limits
     decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
     explainers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
-    logins: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
+    viewers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    searchers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
+    logins: Logins = field(default_factory=Logins)
+    streams: dict[str, list[Listener]] = field(default_factory=dict)
+    """Of each user, the oldest first."""
 
 
 def parts_of(request: Request) -> Parts:

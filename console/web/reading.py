@@ -57,13 +57,13 @@ def incident(engine: Engine, user: User, incident_id: str) -> IncidentRecord:
     return record
 
 
-def outcome(engine: Engine, move_id: str) -> Outcome | None:
-    """What became of a move, if the desk has judged it."""
+def outcome(engine: Engine, move_id: str) -> tuple[Outcome, str] | None:
+    """What became of a move, if the desk has judged it, and `Move.digest` of what was asked."""
     with Session(engine) as session:
         record = session.get(MoveRecord, move_id)
         if record is None:
             return None
-        return {
+        found: Outcome = {
             "move_id": record.move_id,
             "department": record.department,
             "case": record.case_id,
@@ -74,3 +74,4 @@ def outcome(engine: Engine, move_id: str) -> Outcome | None:
             "message": record.message,
             "version": record.version,
         }
+        return found, record.asked

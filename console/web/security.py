@@ -1,6 +1,8 @@
 """What every request meets before the application, and every answer carries."""
 
 import asyncio
+import ipaddress
+import re
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ BODY_MAX_BYTES = 65_536
 OPEN_TO_PROBES = frozenset({"/livez", "/readyz"})
 """What machines that watch over us ask, by whatever name they know us."""
 
+_HOST = re.compile(r"\[?(?P<name>[a-z0-9.-]+|(?<=\[)[0-9a-f:]+(?=\]))\]?(:\d*)?")
 _POLICIES = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -68,7 +71,43 @@ def same_origin(headers: Headers, settings: Settings) -> bool:
         return said in ("same-origin", "none") if said is not None else origin == ""
     if settings.web_url:
         return origin == settings.web_url
-    return urlsplit(origin).netloc == headers.get("host", "")
+    # Without a proxy that speaks TLS we are reached by http alone.
+    return origin == f"http://{headers.get('host', '')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class _Hosts:
+    """By what names we may be asked for. Any other is one that somebody points at us (DNS rebinding)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._own = urlsplit(settings.web_url).netloc
+        self._loopback = is_loopback(settings.web_host)
+        self._listens = settings.web_host.lower()
+
+    def check(self, host: str) -> None:
+        """Let a request for a host pass.
+
+        Raises:
+            RefusedError: it is not ours; 400.
+        """
+        remedy = ""
+        if self._own and host != self._own:
+            remedy = f"open {self._own}, or correct ALMENARA_WEB_URL"
+        elif not self._own and self._loopback and not self._is_near(host):
+            remedy = "open 127.0.0.1 or localhost; behind a proxy, ALMENARA_WEB_URL must be its address"
+        if remedy:
+            raise RefusedError(400, "wrong_host", "This address is not the console's own", remedy=remedy)
+
+    def _is_near(self, host: str) -> bool:
+        found = _HOST.fullmatch(host.lower())
+        return found is not None and found["name"] in {"127.0.0.1", "::1", "localhost", self._listens}
 
 
 class Guard:
@@ -79,7 +118,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._host = urlsplit(settings.web_url).netloc
+        self._hosts = _Hosts(settings)
         self._policies = {
             **_POLICIES,
             "Content-Security-Policy": content_security_policy(settings),
@@ -95,13 +134,8 @@ class Guard:
         answer = _Answer(send, scope["path"], self._policies)
         headers = Headers(scope=scope)
         try:
-            if self._host and headers.get("host") != self._host and scope["path"] not in OPEN_TO_PROBES:
-                raise RefusedError(
-                    400,
-                    "wrong_host",
-                    "This address is not the console's own",
-                    remedy=f"open {self._host}, or correct ALMENARA_WEB_URL",
-                )
+            if scope["path"] not in OPEN_TO_PROBES:
+                self._hosts.check(headers.get("host", ""))
             length = headers.get("content-length", "0")
             if length.isdecimal() and int(length) > BODY_MAX_BYTES:
                 raise RefusedError(

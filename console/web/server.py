@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from console.web.connections import Connection, Doors, networks, raise_descriptor_limit
 from console.web.live import Live
 from console.web.parts import Parts
 from shared.errors import ConfigError
@@ -26,8 +26,8 @@ SEND_BUFFER_BYTES = 128 * 1024
 UNANSWERED_S = 30
 """After which a browser that has gone without a word, or takes nothing, is let go."""
 
-PROXIES = "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
-"""Whose word about the browser's address is taken, where ALMENARA_WEB_URL says that there is a proxy."""
+PROXIES = "127.0.0.0/8, ::1"
+"""Whose word about the browser's address is taken, where ALMENARA_WEB_PROXIES names nobody."""
 
 
 def serve(
@@ -50,17 +50,19 @@ def serve(
     parts: Parts = app.state.parts
     sock = listen(settings.web_host, settings.web_port)
     host, port = sock.getsockname()[:2]
+    proxies = settings.web_proxies or PROXIES
+    doors = Doors(networks(proxies) if settings.web_url else (), raise_descriptor_limit())
     url = settings.web_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.web_url),
-        forwarded_allow_ips=PROXIES,
+        forwarded_allow_ips=[each.strip() for each in proxies.split(",")],
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
@@ -70,7 +72,7 @@ def serve(
         log.info("the web console listens", url=url, host=host, port=port)
         listening(port)
 
-    _Server(config, stop, ready, parts.live).run(sockets=[sock])
+    _Server(config, stop, ready, parts.live, doors).run(sockets=[sock])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,28 +98,27 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-class _Protocol(H11Protocol):
-    """Tells each request its connection, so that a browser that does not read can be cut off."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "transport": transport}
-
-
 class _Server(uvicorn.Server):
     """Signals are who starts us's to mind; streams end before their connections are waited for."""
 
     def __init__(
-        self, config: uvicorn.Config, stop: Callable[[], bool], ready: Callable[[], None], live: Live
+        self,
+        config: uvicorn.Config,
+        stop: Callable[[], bool],
+        ready: Callable[[], None],
+        live: Live,
+        doors: Doors,
     ) -> None:
         super().__init__(config)
-        self._stop, self._ready, self._live = stop, ready, live
+        self._stop, self._ready, self._live, self._doors = stop, ready, live, doors
+        self.server_state = doors
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._doors.fault)
         await super().startup(sockets)
         if self.started:
             self._ready()

@@ -6,11 +6,6 @@
 
 -- What stands on a board is made of the desk's record, and can be made of it anew: a key of another kind, or with
 -- entries of somebody else's, must not stop the rest.
-local function clear_for(key, kind)
-  local is = redis.call('TYPE', key).ok
-  if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
-end
-
 local function add(key, version, entry)
   clear_for(key, 'stream')
   local id = string.format('%.0f-0', version)
@@ -24,7 +19,9 @@ local function add(key, version, entry)
   redis.call('XADD', key, id, unpack(entry))
 end
 
-local stands = tonumber(redis.call('GET', 'almenara:board') or '0')
+-- What is no number counts as none; the desk finds out, and publishes everything anew.
+local stands = redis.pcall('GET', 'almenara:board')
+stands = type(stands) == 'string' and #stands < 16 and string.find(stands, '^%d+$') and tonumber(stands) or 0
 local last = stands
 for _, change in ipairs(a.changes) do
   if change.version > stands then

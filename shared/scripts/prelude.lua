@@ -3,6 +3,7 @@
 -- own, which hold the caller's clock as RQ writes them.
 --
 -- almenara:incident:<id>       hash    the incident record (shared/incidents.py lists its fields)
+-- almenara:decisions:<id>      set     ids of the later decisions on an incident; goes when the incident does
 -- almenara:incidents           zset    id -> received_at, epoch seconds; every incident there is
 -- almenara:number              string  the last incident number given
 -- almenara:counts              hash    what happened so far, by word
@@ -33,6 +34,12 @@ local wip = rq .. ':wip:' .. a.queue
 local function incident_key(id) return 'almenara:incident:' .. id end
 local function job_key(id) return rq .. ':job:' .. id end
 local function member(id, execution) return id .. ':' .. execution end
+-- A key that is made anew from what is known elsewhere: one of another kind must not stop the rest.
+local function clear_for(key, kind)
+  local is = redis.call('TYPE', key).ok
+  if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
+end
+
 local function count(word, by) redis.call('HINCRBY', 'almenara:counts', word, by or 1) end
 
 local function now_ms()

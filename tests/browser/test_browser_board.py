@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
+import pytest
 from browser_parts import PASSWORD, Consoles, Person
 from playwright.sync_api import expect
 
@@ -32,6 +34,43 @@ def test_login_says_what_is_wrong_and_lets_in_who_is_right(people: People) -> No
     expect(ana.page.get_by_role("button", name="Log in")).to_be_visible()
     ana.page.goto("/")
     expect(ana.page).to_have_url(re.compile("/login"))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "/%09/127.0.0.1:1/x",
+        "/%0A%5C127.0.0.1:1/x",
+        "%0D//127.0.0.1:1/x",
+        "//127.0.0.1:1/x",
+        "http://127.0.0.1:1/x",
+        "javascript:alert(1)",
+        "//",
+    ],
+)
+def test_logging_in_leads_nowhere_else(people: People, wanted: str) -> None:
+    """A link to the login page can't take whoever logs in to another site, however it is written."""
+    ana = people("ana")
+    log_in_by_form(ana, wanted)
+    expect(ana.page).to_have_url(f"{ana.url}/")
+    expect(ana.page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("wanted", ["/.//127.0.0.1:1/x", "/history?situation=fire%23x"])
+def test_logging_in_leads_to_a_path_here(people: People, wanted: str) -> None:
+    """With its query; a path that begins with two slashes is one of this server too."""
+    ana = people("ana")
+    ana.expects("404")
+    log_in_by_form(ana, wanted)
+    expect(ana.page).to_have_url(ana.url + unquote(wanted).removeprefix("/."))
+
+
+def log_in_by_form(person: Person, wanted: str) -> None:
+    """Log in on the page, as a link to it says where to go afterwards."""
+    person.page.goto(f"/login?next={wanted}")
+    person.page.get_by_label("Name").fill(person.name)
+    person.page.get_by_label("Password", exact=True).fill(PASSWORD)
+    person.page.get_by_role("button", name="Log in").click()
 
 
 def test_a_photograph_appears_without_reload(people: People, consoles: Consoles) -> None:

@@ -4,7 +4,7 @@ import re
 import signal
 from collections.abc import Callable
 
-from browser_parts import Consoles, Person
+from browser_parts import PASSWORD, Consoles, Person
 from playwright.sync_api import expect
 
 pytest_plugins = ("browser_fixtures",)
@@ -35,6 +35,42 @@ def test_what_came_while_the_line_was_down_is_there_once(people: People, console
     expect(ana.row("before")).to_have_count(1)
     expect(ana.row("meanwhile")).to_have_count(3)
     assert ana.page.evaluate("window.unloaded"), "the page was not loaded again"
+
+
+def test_a_page_whose_user_is_another_one_is_loaded_anew(people: People, consoles: Consoles) -> None:
+    """Pia logs in beside Ana in one browser: once the line was cut, Ana's tab is Pia's, with her rows."""
+    ana = people("ana").log_in()
+    ana.expects(CUT)
+    consoles.photograph("fire", "belfry")
+    consoles.photograph("altercation", "arcade")
+    expect(ana.row("belfry")).to_be_visible()
+    answer = ana.context.request.post("/api/session", data={"name": "pia", "password": PASSWORD})
+    assert answer.ok
+    assert consoles.stop("web") == 0
+    expect(ana.page.get_by_text("No line", exact=True)).to_be_visible()
+    consoles.start("web", "web")
+    expect(ana.row("arcade")).to_be_visible(timeout=30_000)
+    expect(ana.row("belfry")).to_have_count(0)
+    expect(ana.page.locator(".who")).to_have_text("pia")
+
+
+def test_a_board_that_began_anew_is_shown_without_reload(people: People) -> None:
+    """What opens counts, though rows had higher versions before all was lost; older single rows do not."""
+    ana = people("ana").log_in()
+    shown = ana.page.evaluate(
+        """async () => {
+          const { store } = await import("/static/js/store.js");
+          const row = (version) => ({ case: "c", version, assignments: [] });
+          const versions = [];
+          const note = () => versions.push(store.rows.get("c").version);
+          store.opened([row(9)]), note();
+          store.take(row(8)), note();
+          store.opened([row(2)]), note();
+          store.take(row(3)), note();
+          return versions;
+        }"""
+    )
+    assert shown == [9, 9, 2, 3]
 
 
 def test_a_line_that_went_silent_is_said_to_be_down(people: People, consoles: Consoles) -> None:

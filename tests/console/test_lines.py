@@ -111,3 +111,12 @@ def test_nothing_in_a_record_leaves_its_line(text: str, word: str) -> None:
     for each in (record, review, blind):
         assert plain(each).isprintable()
         assert pretty(each).plain.isprintable()
+
+
+def test_what_was_sent_to_somebody_is_no_review() -> None:
+    """A record of an earlier version that names departments and no units is still somebody's to go to."""
+    gone = changed(units_of_assistance=[], departments=["police-department", RED], situation=None)
+    (said,) = assistance(gone)
+    assert said.startswith("Unknown => Police Department, ")
+    assert "\x1b" not in said
+    assert assistance(changed(units_of_assistance=[], departments=["review"]))[0].startswith("Review => ")

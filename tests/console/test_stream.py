@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ import structlog
 from conftest import make_entries, wait_until
 
 import console.stream
-from console.stream import PAGE, Entry, OncePerIncident, Reader
+from console.stream import PAGE, Entry, OncePerRevision, Reader
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker, connect, patiently
 from shared.dispatches import Dispatch
@@ -236,14 +237,26 @@ def test_each_incident_passes_once(broker: Broker) -> None:
     for seed in (1, 2):
         for department, event in make_entries(seed, number=f"{seed:04}", situation="accident"):
             send(broker, department, event=event)
-    is_new = OncePerIncident()
+    is_new = OncePerRevision()
     entries = list(Reader(broker, ["towing-unit", "ambulance", "transit-police"]).backlog())
     assert [is_new(entry) for entry in entries] == [True, False, False, True, False, False]
 
 
+def test_each_later_decision_passes_once(broker: Broker) -> None:
+    """A correction of what was shown is news, once for all departments that were told of it."""
+    for revision in (1, 2, 3):
+        for department, event in make_entries(1, situation="accident"):
+            record = json.loads(event)
+            record["data"]["revision"] = revision
+            send(broker, department, event=json.dumps(record))
+    is_new = OncePerRevision()
+    entries = list(Reader(broker, ["towing-unit", "ambulance", "transit-police"]).backlog())
+    assert [is_new(entry) for entry in entries] == [True, False, False] * 3
+
+
 def test_what_is_remembered_has_a_limit() -> None:
     """A console that runs for months does not grow: the oldest incident is forgotten first."""
-    is_new = OncePerIncident(remember=2)
+    is_new = OncePerRevision(remember=2)
     entries = [entry_of(seed) for seed in (1, 2, 3, 3, 2, 1)]
     assert [is_new(entry) for entry in entries] == [True, True, True, False, False, True]
 

@@ -4,14 +4,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 from conftest import make_photograph
 
 from ingest.admission import admit
-from shared.amendments import Amended, Amendment, amend, revision_of
+from shared.amendments import Amended, Amendment, amend, revision_of, was_made
 from shared.broker import Broker, words
 from shared.dispatches import Decision, Dispatch
-from shared.incidents import Incident
-from shared.keys import CHANGED, COUNTS, dispatch_key, incident_key
+from shared.incidents import Incident, RecordError
+from shared.keys import CHANGED, COUNTS, decisions_key, dispatch_key, incident_key
 from shared.routing import Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
@@ -219,13 +220,72 @@ def changed(broker: Broker) -> list[tuple[bytes, dict[bytes, bytes]]]:
     return list(entries)
 
 
-def test_a_stream_of_another_kind_stops_the_whole_decision(
+def test_a_stream_of_another_kind_keeps_no_decision_from_the_others(
     broker: Broker, routing: Routing, unsure: Incident
 ) -> None:
-    """Nothing is written where one of its dispatches could not be."""
+    """Everybody else is told, and the log names the key, the incident and what to do."""
     broker.set(dispatch_key("ambulance"), "something else")
-    amendment = replace(decided(unsure), tell=["police-department", "ambulance"])
-    with pytest.raises(Exception, match="holds a string"):
-        amend(broker, amendment, routing, NOW)
-    assert told(broker, "police-department") == []
-    assert revision_of(now(broker, unsure.photograph.incident_id)) == 1
+    before = counts(broker)["entries"]
+    amendment = replace(decided(unsure), tell=["ambulance", "police-department"])
+    with structlog.testing.capture_logs() as logs:
+        assert amend(broker, amendment, routing, NOW) is Amended.AMENDED
+    assert len(told(broker, "police-department")) == 1
+    assert broker.get(dispatch_key("ambulance")) == b"something else"
+    assert counts(broker)["entries"] == before + 1
+    assert revision_of(now(broker, unsure.photograph.incident_id)) == 2
+    (line,) = [each for each in logs if each["log_level"] == "error"]
+    assert (line["keys"], line["incident"]) == (["dispatch:ambulance"], unsure.photograph.incident_id)
+    assert line["remedy"]
+
+
+def test_decisions_are_remembered_whatever_followed(
+    broker: Broker, routing: Routing, unsure: Incident
+) -> None:
+    """Two that a desk could not note are repeated in turn: nobody is told again, and the last one stands."""
+    incident = unsure.photograph.incident_id
+    one = decided(unsure)
+    amend(broker, one, routing, NOW)
+    other = decided(now(broker, incident), decision_id="e" * 32, situation="fire")
+    amend(broker, other, routing, NOW)
+    before = broker.hgetall(incident_key(incident))
+    for _ in range(3):
+        for each in (one, other):
+            standing = now(broker, incident)
+            assert was_made(broker, standing, each.decision_id)
+            assert amend(broker, replace(each, incident=standing), routing, NOW) is Amended.ALREADY
+    assert broker.hgetall(incident_key(incident)) == before
+    assert not was_made(broker, now(broker, incident), "f" * 32)
+    assert [dispatch.data["revision"] for dispatch in told(broker, "police-department")] == [2, 3]
+
+
+def test_decisions_are_forgotten_with_their_incident(
+    broker: Broker, routing: Routing, unsure: Incident
+) -> None:
+    """What is remembered of them lives as long as the incident, and no longer."""
+    incident = unsure.photograph.incident_id
+    amend(broker, decided(unsure), routing, NOW)
+    left_ms: Any = broker.pttl(decisions_key(incident))
+    whole_ms: Any = broker.pttl(incident_key(incident))
+    assert 0 < left_ms <= whole_ms + 1000
+
+
+def test_a_decision_of_an_earlier_version_is_remembered_too(
+    broker: Broker, routing: Routing, unsure: Incident
+) -> None:
+    """One that stands in the incident alone, as before an upgrade, is not sent again after another one."""
+    incident = unsure.photograph.incident_id
+    amend(broker, decided(unsure), routing, NOW)
+    broker.set(decisions_key(incident), "something else")
+    assert not was_made(broker, now(broker, incident), "e" * 32)
+    amend(broker, decided(now(broker, incident), decision_id="e" * 32), routing, NOW)
+    assert amend(broker, decided(now(broker, incident)), routing, NOW) is Amended.ALREADY
+
+
+def test_a_key_that_is_no_incident_is_gone(broker: Broker, routing: Routing, unsure: Incident) -> None:
+    """What somebody else put there is left alone, and no decision is made on it."""
+    incident = unsure.photograph.incident_id
+    broker.delete(incident_key(incident))
+    broker.set(incident_key(incident), "something else")
+    assert amend(broker, decided(unsure), routing, NOW) is Amended.GONE
+    with pytest.raises(RecordError, match="something else"):
+        Incident.fetch(broker, incident)

@@ -158,6 +158,15 @@ def test_what_nobody_decided_is_marked(routing: Routing) -> None:
     assert record["data"]["units_of_assistance"] == ["UNVERIFIED Accident => Ambulance"]
 
 
+def test_what_shows_nobody_knows_what_names_who_goes(routing: Routing) -> None:
+    """A picture that the model had no guess for goes out all the same, and says to whom."""
+    made = decision(Verdict.UNSURE, None)
+    telling = Telling(departments=("police-department",), revision=2, decided_by="desk", unverified=True)
+    told = entries_to(["police-department"], make_incident(1), made, routing, DECIDED_AT, telling=telling)
+    units = json.loads(told[0][1])["data"]["units_of_assistance"]
+    assert units == ["UNVERIFIED Unknown => Police Department"]
+
+
 def test_no_emergency_is_said_where_a_person_saw_none(routing: Routing) -> None:
     """Whoever was called reads it; the model alone tells nobody."""
     made = decision(Verdict.NO_EMERGENCY, None)
@@ -248,6 +257,8 @@ def test_a_record_that_lacks_a_field_is_refused(sent: dict[str, Any], word: str)
         {"confidence": 10**400},
         {"units_of_assistance": None},
         {"dispatched_at": "noon"},
+        {"departments": None},
+        {"departments": "ambulance"},
     ],
 )
 def test_a_record_that_makes_no_sense_is_refused(sent: dict[str, Any], changes: dict[str, Any]) -> None:

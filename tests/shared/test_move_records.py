@@ -46,7 +46,7 @@ def text_of(**changes: Any) -> str:
 
 def test_a_move_is_read_as_it_was_written() -> None:
     """Every field comes through the stream, and the department is that of the stream."""
-    full = {"situation": "fire", "to": "ambulance", "other": "c" * 32, "revision": 3}
+    full = {"situation": "fire", "to": "ambulance", "other": "c" * 32, "revision": 3, "seen": 12}
     move = made(action=Action.DECIDE, **full)
     assert Move.decode("firefighters", move.encode()) == move
     assert Move.decode("firefighters", move.encode().encode()) == move
@@ -76,6 +76,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a note that is a list": {"note": ["x"]},
     "an unknown field": {"colour": "red"},
     "a revision that is text": {"revision": "3"},
+    "a version that is text": {"seen": "3"},
+    "a version that is negative": {"seen": -1},
     "another that is no id": {"other": "<script>"},
 }
 

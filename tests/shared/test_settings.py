@@ -40,6 +40,7 @@ EVERYTHING = {
     "ALMENARA_WEB_HOST": "192.0.2.7",
     "ALMENARA_WEB_PORT": "8443",
     "ALMENARA_WEB_URL": "https://desk.example.org",
+    "ALMENARA_WEB_PROXIES": "192.0.2.8,10.1.0.0/16",
     "ALMENARA_TILE_URL": "https://tiles.example.org/{z}/{x}/{y}.png",
     "ALMENARA_TILE_ATTRIBUTION": "Example Maps",
 }
@@ -106,6 +107,7 @@ WRONG = {
     "ALMENARA_SAMPLE_RATE": "2",
     "ALMENARA_WEB_PORT": "65536",
     "ALMENARA_WEB_URL": "desk.example.org",
+    "ALMENARA_WEB_PROXIES": "*",
     "ALMENARA_TILE_URL": "https://tiles.example.org/{z}/{x}.png",
     "ALMENARA_ACKNOWLEDGE_WITHIN_S": "0",
 }

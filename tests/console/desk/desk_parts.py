@@ -81,10 +81,10 @@ class Desk:
         """A console asks, and the desk answers."""
         return self.give(move(action, department, case, by, **more))
 
-    def give(self, asked: Move) -> MoveRecord:
-        """The desk applies a move; what became of it."""
+    def give(self, asked: Move, asked_at: datetime | None = None) -> MoveRecord:
+        """The desk applies a move, one that came just now if nothing else is said; what became of it."""
         with self.book() as book:
-            moves.apply(book, asked)
+            moves.apply(book, asked, asked_at)
         with Session(self.engine) as session:
             return session.get_one(MoveRecord, asked.move_id)
 

@@ -208,6 +208,65 @@ def test_merging_keeps_whoever_is_further(desk: Desk) -> None:
     assert {part["due_at"] for part in desk.row(one)["assignments"]} == {""}
 
 
+def stood_down(desk: Desk) -> str:
+    """A case of a fire that turned out to be an altercation before the firefighters answered."""
+    case = desk.arrive("fire")
+    assert desk.ask(Action.CORRECT, "firefighters", case, situation="altercation", by="Bea").accepted
+    assert desk.part(case, "firefighters")["due_at"] == ""
+    return case
+
+
+@pytest.mark.parametrize("stood_down_first", [True, False])
+def test_merging_calls_again_who_was_not_needed(desk: Desk, stood_down_first: bool) -> None:
+    """A department that one case does not need, and the other has been waiting for, is waited for."""
+    before, needed = stood_down(desk), desk.arrive("fire")
+    clock = desk.part(needed, "firefighters")
+    case, into = (before, needed) if stood_down_first else (needed, before)
+    merged(desk, case, into)
+    part = desk.part(into, "firefighters")
+    assert (part["due_at"], part["state_at"]) == (clock["due_at"], clock["state_at"])
+    desk.tick(61)
+    assert desk.part(into, "firefighters")["repeats"] == 1
+    desk.tick(desk.settings.fallback_after_s)
+    assert desk.lines(into, "fell_back")
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_merging_waits_no_longer_than_the_older(desk: Desk, older_first: bool) -> None:
+    """Of two that nobody answered, the one that has been silent longer says when the fallback is called."""
+    older = desk.arrive("robbery")
+    desk.tick(desk.settings.fallback_after_s - 50)
+    newer = desk.arrive("robbery")
+    case, into = (older, newer) if older_first else (newer, older)
+    merged(desk, case, into)
+    desk.tick(51)
+    assert desk.lines(into, "fell_back")
+
+
+def test_merging_with_who_is_not_needed_opens_nothing_ended(desk: Desk) -> None:
+    """What a department has ended stays so, where the other case does not need it either."""
+    ended, before = desk.arrive("fire"), stood_down(desk)
+    desk.ask(Action.FALSE_ALARM, "firefighters", ended)
+    merged(desk, before, ended)
+    assert desk.part(ended, "firefighters")["state"] == AssignmentState.FALSE_ALARM
+
+
+@pytest.mark.parametrize(
+    ("other_goes", "said"), [(False, "Bea had 0002; Ana has both"), (True, "Ana had 0001; Bea has both")]
+)
+def test_merging_says_who_has_it_no_longer(desk: Desk, other_goes: bool, said: str) -> None:
+    """Of two people who had one each, the timeline names the one who was dropped, and by whom."""
+    into, case = desk.arrive("fire"), desk.arrive("fire")
+    desk.ask(Action.ACKNOWLEDGE, "firefighters", into, by="Ana")
+    desk.ask(Action.ACKNOWLEDGE, "firefighters", case, by="Bea")
+    if other_goes:
+        desk.ask(Action.EN_ROUTE, "firefighters", case, by="Bea")
+    merged(desk, case, into)
+    (line,) = [line for line in desk.lines(into, "merged") if "both" in line["text"]]
+    assert (line["text"], line["department"]) == (said, "firefighters")
+    assert desk.part(into, "firefighters")["holder"] in said.partition(";")[2]
+
+
 def test_merging_in_a_chain_leads_to_the_last(desk: Desk) -> None:
     """What went into a case goes on with it into the next, so that nobody looks in two steps."""
     cases = []

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from database_parts import migrated
@@ -165,6 +166,33 @@ def test_a_fallback_that_had_finished_is_called_again(desk: Desk) -> None:
     assert desk.states(case)["transit-police"] == "dispatched"
     assert desk.part(case, "transit-police")["fallback_of"] == "towing-unit"
     assert desk.revisions_told("transit-police", case) == [1, 2]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a situation that is known", "one that went too"])
+def test_for_a_department_that_left_the_routing_file_others_are_called(desk: Desk, known: bool) -> None:
+    """Nobody may look at its board any more: who goes to this today is called, or else who decides."""
+    case = desk.arrive("fire")
+    routing = desk.routing
+    departments = {word: name for word, name in routing.departments.items() if word != "firefighters"}
+    fire = replace(routing.situations["fire"], departments=("ambulance", "transit-police"))
+    situations = {word: each for word, each in routing.situations.items() if word != "fire"}
+    fallback = {"review": "police-department"}
+    desk.routing = replace(
+        routing,
+        departments=departments | {"firefighters-2": "Fire Brigade"},
+        situations=situations | ({"fire": fire} if known else {}),
+        fallback=fallback,
+    )
+    desk.tick(180)
+    called = "ambulance" if known else "police-department"
+    assert desk.part(case, called)["fallback_of"] == "firefighters"
+    [line] = desk.lines(case, "fell_back")
+    name = routing.departments[called]
+    gone = "Firefighters did not answer, and is not in the routing file any more"
+    assert line["text"] == f"{gone}; {name} is called"
+    assert desk.told(called)[-1].data["message"] == gone
+    desk.tick(180)
+    assert len(desk.lines(case, "fell_back")) == 1
 
 
 def test_a_department_without_a_fallback_is_called_on(desk: Desk) -> None:

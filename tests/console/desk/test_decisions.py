@@ -65,6 +65,8 @@ def decide(
             "seen_count": 1,
             "last_seen_at": BEGIN,
             "revision": 2,
+            "version": 1,
+            "joined_at": BEGIN,
             "decided_by": by,
         }
         session.merge(IncidentRecord(id=incident, case_id=opened, **common | fields | changes))

@@ -177,18 +177,34 @@ def check_clock(desk: Desk) -> None:
     cases = {case.id: case for case in desk.rows_of(Case)}
     merged = {case.id for case in cases.values() if case.merged_into is not None}
     waits = {"dispatched": 60, "acknowledged": 1800, "en_route": 1800}
+    needed = needed_of(desk, cases)
     for each in desk.rows_of(Assignment):
         if each.case_id in merged:
             assert each.due_at is None
         elif each.department == REVIEW:
             assert each.due_at is None or each.due_at <= desk.now + timedelta(seconds=125)
         elif each.state == "dispatched" and each.due_at is None:
-            # Sent home by a correction or a decision: it really is something else.
-            situation = cases[each.case_id].situation
-            assert situation is None or each.department not in desk.routing.streams(situation)
+            # Sent home by a correction or a decision: it really is something else, in all its pictures.
+            assert (each.case_id, each.department) not in needed
         elif each.state in waits:
             assert isinstance(each.due_at, datetime)
             within = timedelta(seconds=waits[each.state] + 5)
             assert desk.now < each.due_at <= desk.now + within
         else:
             assert each.due_at is None
+
+
+def needed_of(desk: Desk, cases: dict[str, Case]) -> set[tuple[str, str]]:
+    """(case, department) of whoever must go to what a case, or one of its pictures, shows."""
+    shown = [(case.id, case.situation) for case in cases.values()]
+    shown += [
+        (record.case_id, record.situation)
+        for record in desk.rows_of(IncidentRecord)
+        if record.verdict == Verdict.DISPATCHED
+    ]
+    return {
+        (case, department)
+        for case, situation in shown
+        if situation is not None
+        for department in desk.routing.streams(situation)
+    }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,13 +19,14 @@ from sqlalchemy.orm import Session
 from console.desk import service
 from console.desk.positions import positions
 from console.desk.service import DeskService
-from console.records import open_database
+from console.records import check_record, open_database
 from console.tables import Assignment, IncidentRecord, MoveRecord
 from ingest.admission import admit
 from shared import heartbeats
 from shared.board import Outcome, changes, desks, open_rows
 from shared.broker import Broker, connect
 from shared.dispatches import Decision
+from shared.errors import AlmenaraError
 from shared.incidents import utc_now
 from shared.keys import CHANGED, board_key, dispatch_key, incident_key, moves_key
 from shared.moves import Action, Move, append
@@ -140,6 +142,48 @@ def test_what_came_while_no_desk_ran_is_caught_up(settings: Settings, broker: Br
         assert outcome(broker, asked[1])["message"].startswith("Ana has it since")
 
 
+@pytest.mark.parametrize("picture_first", [True, False])
+def test_a_close_that_waited_for_the_desk_ends_nothing_that_nobody_saw(
+    settings: Settings, broker: Broker, desk: Desk, picture_first: bool
+) -> None:
+    """A desk that starts reads pictures before moves: one that came meanwhile stays open."""
+
+    def arrive(number: int) -> str:
+        return decided(broker, desk.routing, number, "fire", now=utc_now())
+
+    case_id = arrive(1)
+    held = move(Action.ACKNOWLEDGE, "firefighters", case_id)
+    with running(settings):
+        append(broker, held)
+        assert outcome(broker, held)["accepted"]
+    close = move(Action.CLOSE, "firefighters", case_id)
+    if picture_first:
+        arrive(2)
+    append(broker, close)
+    if not picture_first:
+        arrive(2)
+    with running(settings):
+        assert outcome(broker, close)["reason"] == "stale"
+        assert len(known(desk)) == 2
+        assert on_board(broker, "firefighters")[case_id]["firefighters"] == "acknowledged"
+
+
+def test_a_department_that_left_the_routing_file_can_end_its_cases(
+    settings: Settings, broker: Broker, desk: Desk, tmp_path: Path
+) -> None:
+    """Its moves are read as long as it has open cases, and the desk says so when it starts."""
+    case_id = decided(broker, desk.routing, 1, "fire", now=utc_now())
+    with running(settings):
+        wait_until(lambda: known(desk), within_s=10, what="the case is known")
+    renamed = tmp_path / "renamed.toml"
+    renamed.write_text(settings.routing.read_text(encoding="utf-8").replace("firefighters", "fire-brigade"))
+    asked = move(Action.FALSE_ALARM, "firefighters", case_id)
+    append(broker, asked)
+    with structlog.testing.capture_logs() as logs, running(settings.override(routing=renamed)):
+        assert outcome(broker, asked)["accepted"]
+    assert [entry["departments"] for entry in logs if "departments" in entry] == [["firefighters"]]
+
+
 def test_two_desks_do_everything_once(settings: Settings, broker: Broker, desk: Desk) -> None:
     """What one has applied the other finds applied; boards and record agree in the end."""
     with running(settings), running(settings):
@@ -213,13 +257,17 @@ def test_moves_that_are_none_hurt_no_other(settings: Settings, broker: Broker, d
 def test_an_entry_that_fails_is_passed_over_alone(settings: Settings, broker: Broker, desk: Desk) -> None:
     """A move that makes the desk's own code fail is answered; its page is applied without it."""
     ids = decide(broker, settings, range(2))
-    broker.set(dispatch_key("ambulance"), "not a stream")
+    with desk.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER fails BEFORE INSERT ON timeline WHEN NEW.text = 'poison'"
+            " BEGIN SELECT RAISE(ABORT, 'a bad value'); END"
+        )
     with structlog.testing.capture_logs() as logs, running(settings):
         wait_until(lambda: known(desk) == set(ids), within_s=10, what="both are known")
         case_id = desk.case_of(ids[0])
         before, poison, after = (
             move(Action.NOTE, "firefighters", case_id, note="before"),
-            move(Action.ADD_DEPARTMENT, "firefighters", case_id, to="ambulance"),
+            move(Action.NOTE, "firefighters", case_id, note="poison"),
             move(Action.NOTE, "firefighters", case_id, note="after"),
         )
         for each in (before, poison, after):
@@ -337,6 +385,33 @@ def test_a_broker_that_lost_everything_gets_the_boards_again(
         assert outcome(broker, again)["accepted"]
         (later,) = decide(broker, settings, range(1, 2))
         wait_until(lambda: later in known(desk), within_s=10, what="the new one is known")
+
+
+def test_a_database_file_that_is_removed_is_made_again(
+    settings: Settings, broker: Broker, desk: Desk
+) -> None:
+    """The desk notices, says so, and has everything that the broker has in the new file."""
+    with structlog.testing.capture_logs() as logs, running(settings):
+        ids = decide(broker, settings, range(2))
+        wait_until(lambda: known(desk) == set(ids), within_s=10, what="both are known")
+        path = Path(desk.engine.url.database or "")
+        desk.engine.dispose()
+        for each in path.parent.glob(f"{path.name}*"):
+            each.unlink()
+        wait_until(lambda: path.exists() and file_is_ready(desk), within_s=20, what="there is a new one")
+        wait_until(lambda: known(desk) == set(ids), within_s=20, what="both are known again")
+        ids += decide(broker, settings, range(2, 3))
+        wait_until(lambda: known(desk) == set(ids), within_s=10, what="what comes later too")
+    assert [line["log_level"] for line in logs if "removed or replaced" in line["event"]] == ["error"]
+
+
+def file_is_ready(desk: Desk) -> bool:
+    """Whether the tables are there."""
+    try:
+        check_record(desk.engine)
+    except AlmenaraError:
+        return False
+    return True
 
 
 def test_a_locked_database_is_waited_for(

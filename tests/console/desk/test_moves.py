@@ -1,7 +1,9 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from database_parts import migrated
 from desk_parts import BEGIN, HERE, Desk, move, open_desk
 
@@ -93,6 +95,46 @@ def test_moves_about_the_case_leave_the_state(
     assert desk.ask(action, "firefighters", case, **more).accepted
     assert desk.states(case)["firefighters"] == state
     assert len(desk.lines(case, action)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"note": "no ladder"},
+        {"by": "Bob"},
+        {"case": "another"},
+        {"department": "transit-police"},
+        {"action": A.ACKNOWLEDGE},
+        {"situation": "fire"},
+        {"to": "ambulance"},
+        {"other": "e" * 32},
+        {"revision": 1},
+    ],
+)
+def test_an_id_that_comes_with_another_move_is_said_and_changes_nothing(
+    desk: Desk, other: dict[str, Any]
+) -> None:
+    """Only the first one is in the record; the same one, asked again later, is no news."""
+    case, another = desk.arrive("fire"), desk.arrive("fire")
+    first = move(A.NOTE, "firefighters", case, note="ladder")
+    answer = desk.give(first)
+    before = desk.everything()
+    with structlog.testing.capture_logs() as logs:
+        desk.give(replace(first, at="2026-11-24T13:00:00.000000Z"))
+        assert logs == []
+        desk.give(replace(first, **other | ({"case": another} if "case" in other else {})))
+    assert [(line["log_level"], line["move_id"]) for line in logs] == [("warning", first.move_id)]
+    assert desk.everything() == before
+    assert answer.asked == first.digest()
+
+
+def test_what_was_asked_is_kept_where_the_case_went_into_another(desk: Desk) -> None:
+    """The record says where the move ended, and its digest what was asked."""
+    case, into = desk.arrive("fire"), desk.arrive("fire")
+    desk.ask(A.MERGE, "firefighters", case, other=into)
+    asked = move(A.NOTE, "firefighters", case)
+    answer = desk.give(asked)
+    assert (answer.case_id, answer.asked) == (into, asked.digest())
 
 
 def test_two_acknowledge_at_once_and_one_wins(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from console.records import row_of
 from console.tables import Case, Ledger, MoveRecord
 from shared.board import Change, Row, changes, covers, is_open, open_rows
 from shared.broker import Broker
-from shared.keys import BOARD_VERSION, board_key, open_key
+from shared.keys import BOARD_VERSION, board_key, incident_key, open_key
 from shared.moves import Action
 from shared.settings import Settings
 from shared.verdict import Verdict
@@ -260,6 +260,39 @@ def test_boards_without_their_number_start_above_what_stands_there(desk: Desk) -
         connection.exec_driver_sql("UPDATE ledger SET version = 2")
     put_right(desk)
     assert_boards_are_the_record(desk)
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"-3", b"", b"9" * 30, None])
+def test_a_number_of_the_boards_that_is_none_is_healed(desk: Desk, garbage: bytes | None) -> None:
+    """Whatever somebody else put there counts as lost: the boards are made those of the record again."""
+    busy(desk)
+    published(desk)
+    desk.broker.delete(BOARD_VERSION)
+    if garbage is None:
+        desk.broker.rpush(BOARD_VERSION, "a list")
+    else:
+        desk.broker.set(BOARD_VERSION, garbage)
+    assert is_astray(desk.engine, desk.broker)
+    put_right(desk)
+    assert not is_astray(desk.engine, desk.broker)
+    assert_boards_are_the_record(desk)
+
+
+def test_no_number_is_given_again_after_the_broker_lost_everything(desk: Desk) -> None:
+    """The next picture has a number that no incident of the record has; a higher one stays."""
+    desk.arrive("fire")
+    for number in ("0003", "10000", "9999"):
+        incident = desk.arrive("robbery")
+        desk.broker.hset(incident_key(incident), mapping={"number": number, "seen_count": 2})
+        desk.hear(incident)
+    published(desk)
+    desk.broker.flushall()
+    put_right(desk)
+    assert desk.broker.get("almenara:number") == b"10000"
+    desk.broker.set("almenara:number", "12000")
+    desk.broker.delete(BOARD_VERSION)
+    put_right(desk)
+    assert desk.broker.get("almenara:number") == b"12000"
 
 
 def test_a_row_that_was_lost_or_invented_is_put_right(desk: Desk) -> None:

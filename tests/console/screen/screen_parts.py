@@ -56,6 +56,7 @@ def incident_part(number: int, at: datetime, /, **changes: Any) -> IncidentPart:
 
 def assignment_part(department: str, state: str, at: datetime, **changes: Any) -> AssignmentPart:
     """How far a department is; `changes` are fields by name."""
+    waits = state == "dispatched" and department != REVIEW
     part: dict[str, Any] = {
         "department": department,
         "state": state,
@@ -63,7 +64,8 @@ def assignment_part(department: str, state: str, at: datetime, **changes: Any) -
         "state_at": iso(at),
         "holder": "" if state == "dispatched" else "Ana",
         "acknowledged_at": "",
-        "due_at": "",
+        # The clock runs for a department that is needed, and has not answered.
+        "due_at": iso(at + timedelta(seconds=60)) if waits else "",
         "repeats": 0,
         "fallback_of": "",
     }
@@ -200,7 +202,8 @@ class ToldDesk:
             if part["department"] == move.department:
                 state = ALLOWED[AssignmentState(str(part["state"])), Action(move.action)]
                 holder = "" if state is AssignmentState.DISPATCHED else move.by
-                part.update(state=state.value, state_at=at, holder=holder)
+                due_at = at if state is AssignmentState.DISPATCHED else ""
+                part.update(state=state.value, state_at=at, holder=holder, due_at=due_at)
         changed = Row(**{**row, "assignments": parts})  # type: ignore[typeddict-item]
         self.publish(changed, outcomes=[self.outcome(move, message="")])
 

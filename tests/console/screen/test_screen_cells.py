@@ -56,6 +56,16 @@ def test_all_shows_the_least_advanced() -> None:
     assert (cells["state"], cells["holder"]) == ("dispatched 2/3", "Ana")
 
 
+def test_who_is_not_needed_is_not_waited_for() -> None:
+    """A correction sent a department home: its board says so, quietly, and `all` shows who must go."""
+    home = assignment_part("firefighters", "dispatched", AT, due_at="", repeats=2)
+    row = make_row(assignments=[home, assignment_part("ambulance", "on_scene", AT)])
+    own = cells_of(row, "firefighters")
+    assert (own["state"], own[""]) == ("not needed", "")
+    assert line(row, "firefighters", ROUTING, NOW).style == ""
+    assert cells_of(row, "all")["state"] == "on scene"
+
+
 def test_what_was_called_again_is_marked() -> None:
     """Nobody has it: one mark; it was called again: two; somebody has it: none; something new: a star."""
     again = make_row(assignments=[assignment_part("firefighters", "dispatched", AT, repeats=2)])

@@ -42,6 +42,7 @@ def test_one_key_acknowledges(broker: Broker, desk: ToldDesk) -> None:
                 "firefighters",
                 case_id(1),
             )
+            assert move.seen == desk.version, "the desk is told which row the person saw"
             assert "dispatched" in sat.lines()[1] or "acknowledge?" in sat.lines()[1]
             desk.apply(move)
             await sat.shows("0001 acknowledged")

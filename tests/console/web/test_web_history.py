@@ -91,6 +91,8 @@ def record(
             IncidentRecord(
                 id=case_id,
                 case_id=case_id,
+                version=number,
+                joined_at=opened_at,
                 number=f"{number:04d}",
                 confidence=0.8,
                 scores={"fire": 0.8},
@@ -294,15 +296,39 @@ def test_csv_has_a_line_a_case_and_no_formula(rig: WebRig) -> None:
     assert second["labels"] == 'ñandú, "quoted"\n;'
     assert second["departments"] == "ambulance; firefighters"
     assert second["acknowledged_at"] == f"; {iso(NOON + timedelta(seconds=30))}"
-    assert second["link"] == f"{rig.url}/cases/{2:032x}"
+    assert second["link"] == f"/cases/{2:032x}"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "＝1+1", "＋1", "－1", "＠SUM(A1)"]
+)
 def test_dangerous_cells_are_neutralised(text: str) -> None:
     """A leading apostrophe makes a formula a text; other texts and numbers stay."""
     assert neutral(text) == f"'{text}"
     assert neutral(f"a{text}") == f"a{text}"
     assert neutral(-1.5) == -1.5
+
+
+@pytest.mark.parametrize("sign", list("=+-@＝＋－＠"))
+@pytest.mark.parametrize("before", [";", ",", "\t", '"', "\n", "\r", "; ", '";'])
+def test_no_formula_begins_inside_a_cell(before: str, sign: str) -> None:
+    """Where a spreadsheet takes something else for the end of a cell, what follows is a text as well."""
+    assert neutral(f"a{before}{sign}1") == f"a{before}'{sign}1"
+    assert neutral(f"a{before}b{sign}1") == f"a{before}b{sign}1"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_NONE])
+def test_no_cell_is_a_formula_however_the_file_is_read(rig: WebRig, delimiter: str, quoting: Any) -> None:
+    """Split at commas, semicolons or tabs, with quotes or without: only numbers begin like a formula."""
+    for number, label in enumerate(("a;=1+1", "a\t=1+1", 'a"=1+1', "a,=1+1", "＝1+1", "-1;-1", 'a";=1+1'), 1):
+        record(rig, number, label=label, place=Coordinates(latitude_deg=-33.5, longitude_deg=-99.13))
+    text = rig.client("sol").get("/api/history.csv").text
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting))
+    cells = [cell.strip().strip('"') for line in lines for cell in line]
+    dangerous = {cell for cell in cells if cell.startswith(tuple("=+-@＝＋－＠"))}
+    assert dangerous <= {"-33.5", "-99.13"}
+    assert text.count('"-33.5","-99.13"') == 7
 
 
 def test_geojson_has_longitude_first(rig: WebRig) -> None:

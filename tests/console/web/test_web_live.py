@@ -16,6 +16,7 @@ import console.web.following
 import console.web.listeners
 import console.web.pulse
 import console.web.server
+from console.web.access import view
 from shared.board import Row
 from shared.broker import Broker
 from shared.heartbeats import DESK, beat, end
@@ -57,7 +58,7 @@ def test_a_page_opens_with_everything_open_and_then_hears_what_comes(rig: WebRig
         second = rig.arrive("fire")
         row = stream.wait("row")
         assert (row["case"], row["situation"]) == (second, "fire")
-        assert stream.last_event_id >= row["version"] > opened["version"]
+        assert stream.version >= row["version"] > opened["version"]
 
 
 def test_a_user_hears_of_their_own_departments_alone(rig: WebRig) -> None:
@@ -104,13 +105,61 @@ def test_a_browser_that_comes_back_misses_and_repeats_nothing(rig: WebRig) -> No
         assert not set(seen) & set(missed)
 
 
-@pytest.mark.parametrize("last", ["0", "999999", "x", "-1", "9" * 40])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "0-{view}",
+        "999999-{view}",
+        "{version}",
+        "{version}-",
+        "{version}-ab12cd34",
+        "x",
+        "-1",
+        "9" * 40,
+        "²-{view}",
+    ],
+)
 def test_a_browser_that_was_too_far_away_opens_anew(rig: WebRig, last: str) -> None:
-    """An id that is unknown here, or of another record, gives everything open."""
+    """An id that is unknown here, of another record, or without the user's own word gives everything open."""
     rig.read(rig.arrive("fire"))
     rig.parts.live._since = 1
-    with Stream(rig.client("ana"), last) as stream:
+    user = rig.users.find("ana")
+    assert user is not None
+    last = last.format(view=view(user), version=rig.parts.live.version)
+    with Stream(rig.client("ana"), last.encode().decode("latin-1")) as stream:
         assert len(stream.wait("open")["rows"]) == 1
+
+
+def test_another_users_event_id_opens_anew(rig: WebRig) -> None:
+    """Whoever logs in at somebody else's browser gets their own open rows, and is told who they are."""
+    fire, robbery = rig.arrive("fire"), rig.arrive("robbery")
+    rig.read(robbery)
+    with Stream(rig.client("ana")) as stream:
+        opened = stream.wait("open")
+        assert (opened["user"]["name"], cases(opened["rows"])) == ("ana", {fire})
+        last = stream.last_event_id
+    rig.add_user("pia", "operator", departments=["police-department"])
+    with Stream(rig.client("pia"), last) as stream:
+        opened = stream.wait("open")
+        assert opened["user"] == rig.client("pia").get("/api/session").json()["user"]
+        assert cases(opened["rows"]) == {robbery}
+
+
+def test_who_was_given_another_department_opens_anew(rig: WebRig) -> None:
+    """The same person with other departments or roles did not have what is theirs now."""
+    fire, robbery = rig.arrive("fire"), rig.arrive("robbery")
+    rig.read(robbery)
+    for roles, departments, theirs in (
+        (["operator"], ["firefighters", "police-department"], {fire, robbery}),
+        (["supervisor"], ["firefighters"], {fire, robbery}),
+    ):
+        rig.add_user("ana", "operator", departments=["firefighters"])
+        with Stream(rig.client("ana")) as stream:
+            stream.wait("open")
+            last = stream.last_event_id
+        rig.add_user("ana", *roles, departments=departments)
+        with Stream(rig.client("ana"), last) as stream:
+            assert cases(stream.wait("open")["rows"]) == theirs
 
 
 def test_a_restarted_server_goes_on_where_browsers_were(settings: Settings, broker: Broker) -> None:
@@ -192,7 +241,7 @@ def test_an_outcome_cut_off_before_its_row_comes_again_with_it(rig: WebRig) -> N
         told = [each for each in stream.events if each["event"] in ("outcome", "row")]
         assert [each["event"] for each in told] == ["outcome", "row"]
         assert "id" not in told[0]
-        assert int(told[1]["id"]) == told[1]["data"]["version"]
+        assert int(told[1]["id"].partition("-")[0]) == told[1]["data"]["version"]
 
 
 def test_the_pulse_says_who_is_there(rig: WebRig) -> None:
@@ -213,9 +262,9 @@ def test_a_pulse_keeps_a_quiet_browser_up_to_date(rig: WebRig) -> None:
     rig.read(rig.arrive("fire"))
     with Stream(rig.client("ana")) as stream:
         stream.wait("open")
-        before = stream.last_event_id
+        before = stream.version
         rig.read(rig.arrive("robbery"))
-        wait_until(lambda: stream.last_event_id > before, within_s=15, what="a pulse with the new version")
+        wait_until(lambda: stream.version > before, within_s=15, what="a pulse with the new version")
         assert stream.of("row") == []
 
 
@@ -233,7 +282,7 @@ def test_a_browser_that_does_not_read_is_cut_off_and_slows_nobody(
     ):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         cookie = "; ".join(f"{name}={value}" for name, value in lazy.cookies.items())
-        sock.sendall(f"GET /api/live HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n".encode())
+        sock.sendall(f"GET /api/live HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n".encode())
         wait_until(lambda: len(live.listeners) == 2, within_s=10, what="both listen")
         sent: list[int] = []
 
@@ -386,7 +435,7 @@ def test_until_the_board_was_read_nothing_is_claimed(deployment: Deployment) -> 
     with rig.serving():
         answer = rig.client("ana").get("/api/cases")
         assert (answer.status_code, answer.json()["reason"]) == (503, "broker_away")
-        with Stream(rig.client("ana"), 1) as stream:
+        with Stream(rig.client("ana"), "1") as stream:
             stream.wait("pulse", lambda pulse: not pulse["broker"])
             assert stream.of("open") == []
             assert all("id" not in each for each in stream.events)

@@ -1,8 +1,9 @@
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import wait_until
@@ -13,13 +14,15 @@ from web_parts import FOREIGN_ID, WebRig
 
 import console.web.api_moves
 import console.web.limits
-from console.tables import MoveRecord
+from console.tables import MoveRecord, Position
 from shared.broker import Broker
+from shared.coordinates import Coordinates
 from shared.keys import moves_key
 from shared.settings import Settings
 from shared.verdict import Verdict
 
 ESC = "\x1b"
+PLACE = Coordinates(latitude_deg=3.0, longitude_deg=4.0)
 
 
 @pytest.fixture
@@ -68,6 +71,99 @@ def test_a_move_sent_again_counts_once(rig: WebRig) -> None:
         assert (stolen.status_code, stolen.json()["reason"]) == (409, "move_id_taken")
     timeline = client.get(f"/api/cases/{case}").json()["timeline"]
     assert [line["text"] for line in timeline if line["action"] == "note"] == ["ladder"]
+
+
+@pytest.mark.parametrize("state", ["judged", "waiting"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"note": "no ladder"},
+        {"department": "transit-police"},
+        {"action": "add_department", "to": "ambulance"},
+        {"situation": "fire"},
+        {"to": "ambulance"},
+        {"other": FOREIGN_ID},
+        {"revision": 1},
+        {"case": "another"},
+    ],
+)
+def test_an_id_stands_for_one_move(
+    rig: WebRig, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], state: str
+) -> None:
+    """With whatever else it comes again it is 409, and nothing more is done; the first has its answer."""
+    rig.add_user("ana", "operator", departments=["firefighters", "transit-police"])
+    case, another, move_id = rig.arrive("fire"), rig.arrive("fire"), uuid.uuid4().hex
+    first = {"move_id": move_id, "department": "firefighters", "action": "note", "note": "ladder"}
+    second = {**first, **other}
+    where = another if second.pop("case", "") else case
+    client = rig.client("ana")
+    if "other" in other:  # which has to be there, where nothing has been judged yet
+        second["other"] = another
+    if state == "waiting":  # both are before the desk when it begins
+        monkeypatch.setattr(console.web.api_moves, "WAIT_S", 0.01)
+        assert [
+            rig.move(client, case, **first).status_code,
+            rig.move(client, where, **second).status_code,
+        ] == [
+            202,
+            202,
+        ]
+        with rig.desk():
+            wait_until(lambda: everything_read(rig), within_s=20, what="the desk has read both")
+    else:
+        with rig.desk():
+            assert rig.move(client, case, **first).json()["accepted"]
+    taken = rig.move(client, where, **second)
+    assert (taken.status_code, taken.json()["reason"]) == (409, "move_id_taken")
+    assert "move_id" in taken.json()["remedy"]
+    assert rig.move(client, case, **first).json()["message"]
+    assert _moves(rig) == 1
+    lines = [
+        (line["action"], line["text"])
+        for each in (case, another)
+        for line in client.get(f"/api/cases/{each}").json()["timeline"]
+        if line["actor"] == "ana"
+    ]
+    assert lines == [("note", "ladder")]
+
+
+def everything_read(rig: WebRig) -> bool:
+    """Whether the desk is through with every stream of moves."""
+    with Session(rig.engine) as session:
+        stands = {each.stream: each.entry_id for each in session.scalars(select(Position))}
+    last: dict[str, str] = {}
+    for key in rig.broker.scan_iter(match="moves:*"):
+        (newest,) = cast(Any, rig.broker.xrevrange(key, count=1))
+        last[key.decode()] = newest[0].decode()
+    return bool(last) and all(stands.get(stream) == entry for stream, entry in last.items())
+
+
+def test_of_two_moves_with_one_id_the_one_that_waits_is_told(rig: WebRig) -> None:
+    """One that was asked before the desk had judged the other is answered too, and not with the other's."""
+    case, move_id = rig.arrive("fire"), uuid.uuid4().hex
+    move = {"move_id": move_id, "department": "firefighters", "action": "note"}
+    first, second = rig.client("ana"), rig.client("ana")
+    with ThreadPoolExecutor(2) as pool:
+        answers = [
+            pool.submit(rig.move, client, case, note=note, **move)
+            for client, note in ((first, "left"), (second, "right"))
+        ]
+        wait_until(lambda: everything_asked(rig) == 2, within_s=10, what="both are asked")
+        with rig.desk():
+            statuses = sorted(answer.result().status_code for answer in answers)
+    assert statuses == [200, 409]
+
+
+def test_a_move_that_the_desk_could_not_read_is_answered(rig: WebRig) -> None:
+    """A desk of another version notes no digest; who asked for that is told what it said, nobody else."""
+    case, move_id = rig.arrive("fire"), uuid.uuid4().hex
+    entry = {"schema_version": 99, "move_id": move_id, "case": case, "action": "note", "by": "ana"}
+    rig.broker.xadd(moves_key("firefighters"), {"move": json.dumps(entry)})
+    with rig.desk():
+        wait_until(lambda: _moves(rig) == 1, within_s=20, what="the desk has refused it")
+    move = {"move_id": move_id, "department": "firefighters", "action": "note", "note": "x"}
+    assert rig.move(rig.client("ana"), case, **move).json()["reason"] == "bad_move"
+    assert rig.move(rig.client("sol"), case, **move).json()["reason"] == "move_id_taken"
 
 
 def test_without_a_desk_a_move_waits(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +342,25 @@ def test_a_stale_decision_is_refused(rig: WebRig) -> None:
         assert "rita" in stale.json()["message"]
 
 
+def test_a_case_is_not_closed_over_a_picture_that_was_not_seen(rig: WebRig) -> None:
+    """A page says which row it shows; where a picture has come since, whoever closes must look again."""
+    case, client = rig.arrive("fire", place=PLACE), rig.client("ana")
+
+    def version() -> int:
+        return int(client.get(f"/api/cases/{case}").json()["row"]["version"])
+
+    with rig.desk():
+        rig.move(client, case, department="firefighters", action="acknowledge")
+        seen = version()
+        rig.arrive("fire", place=PLACE)
+        stale = rig.move(client, case, department="firefighters", action="close", seen=seen)
+        assert (stale.status_code, stale.json()["reason"]) == (409, "stale")
+        assert "new picture" in stale.json()["message"]
+        closed = rig.move(client, case, department="firefighters", action="close", seen=version())
+        assert (closed.status_code, closed.json()["accepted"]) == (200, True)
+    assert rig.move(client, case, department="firefighters", action="close", seen=-1).status_code == 422
+
+
 def test_a_reviewer_cannot_decide_what_others_were_sent(rig: WebRig) -> None:
     """What never was for review is not a reviewer's to decide; what is not there, nobody's."""
     fire, unsure = rig.arrive("fire"), rig.arrive("fire", verdict=Verdict.UNSURE)
@@ -253,6 +368,40 @@ def test_a_reviewer_cannot_decide_what_others_were_sent(rig: WebRig) -> None:
     client = rig.client("rita")
     assert rig.move(client, unsure, other=fire, **decide).status_code == 403
     assert rig.move(client, unsure, other=FOREIGN_ID, **decide).status_code == 404
+    assert everything_asked(rig) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("fire", 403), ("for review", 202), ("decided", 202), ("no emergency", 202)]
+)
+def test_a_reviewer_decides_what_was_for_review_or_is_no_emergency(
+    rig: WebRig, monkeypatch: pytest.MonkeyPatch, kind: str, status: int
+) -> None:
+    """Nothing else is theirs to decide, nor offered, in their department either; a supervisor decides all."""
+    monkeypatch.setattr(console.web.api_moves, "WAIT_S", 0.01)
+    rig.add_user("both", "reviewer", "operator", departments=["firefighters"])
+    verdicts = {"fire": Verdict.DISPATCHED, "no emergency": Verdict.NO_EMERGENCY}
+    case = rig.arrive("fire", verdict=verdicts.get(kind, Verdict.UNSURE))
+    decide = {"department": "review", "action": "decide", "situation": "fire", "other": case}
+    if kind == "decided":
+        with rig.desk():
+            monkeypatch.setattr(console.web.api_moves, "WAIT_S", 20)
+            assert rig.move(rig.client("rita"), case, **decide).json()["accepted"]
+            monkeypatch.setattr(console.web.api_moves, "WAIT_S", 0.01)
+    for name, expected in (("both", status), ("sol", 202)):
+        client = rig.client(name)
+        answer = rig.move(client, case, **decide)
+        assert answer.status_code == expected, answer.text
+        may = client.get(f"/api/cases/{case}").json()["may"]
+        assert ("decide" in may.get("review", [])) == (expected == 202)
+
+
+def test_a_decision_is_checked_where_its_picture_is(rig: WebRig) -> None:
+    """A case for review is no way to decide a picture of one that never was, though it is theirs to see."""
+    rig.add_user("both", "reviewer", "operator", departments=["firefighters"])
+    fire, unsure = rig.arrive("fire"), rig.arrive("fire", verdict=Verdict.UNSURE)
+    decide = {"department": "review", "action": "decide", "situation": "fire", "other": fire}
+    assert rig.move(rig.client("both"), unsure, **decide).status_code == 403
     assert everything_asked(rig) == 0
 
 

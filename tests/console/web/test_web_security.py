@@ -121,6 +121,8 @@ def test_the_policy_names_the_tile_server_alone(url: str, origin: str, settings:
         ({"host": "desk:8400", "origin": "http://desk:8400"}, True),
         ({"host": "desk:8400", "origin": "http://desk:8401"}, False),
         ({"host": "desk:8400", "origin": "http://desk:8400.evil.org"}, False),
+        ({"host": "desk:8400", "origin": "https://desk:8400"}, False),
+        ({"host": "desk:8400", "origin": "http://["}, False),
         ({"host": "desk:8400", "origin": "null"}, False),
         ({"host": "desk:8400", "origin": "null", "sec-fetch-site": "same-origin"}, True),
         ({"host": "desk:8400", "sec-fetch-site": "none"}, True),
@@ -138,3 +140,40 @@ def test_behind_a_proxy_the_origin_is_the_proxys(settings: Settings) -> None:
     assert same_origin(Headers({"host": "x", "origin": "https://desk.example.org"}), settings)
     assert not same_origin(Headers({"host": "x", "origin": "http://x"}), settings)
     assert not same_origin(Headers({"host": "x", "origin": "http://desk.example.org"}), settings)
+
+
+def test_an_origin_that_is_no_address_is_refused(rig: WebRig) -> None:
+    """What a page calls itself may be anything, and is no fault of ours."""
+    answer = rig.client("ana").delete("/api/session", headers={"Origin": "http://["})
+    assert (answer.status_code, answer.json()["reason"]) == (403, "wrong_origin")
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:1", True),
+        ("LocalHost:8400", True),
+        ("[::1]:8400", True),
+        ("evil.example.org", False),
+        ("evil.example.org:8400", False),
+        ("127.0.0.1.evil.example.org", False),
+        ("x@127.0.0.1", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_on_this_machine_alone_no_other_name_is_served(rig: WebRig, host: str, ours: bool) -> None:
+    """A site that points its own name at us gets nothing; who watches over us may call us anything."""
+    answer = rig.client().get("/login", headers={"Host": host})
+    assert answer.status_code == (200 if ours else 400)
+    if not ours:
+        assert answer.json()["reason"] == "wrong_host"
+    assert rig.client().get("/livez", headers={"Host": host}).status_code == 200
+
+
+def test_an_address_with_a_slash_too_many_leads_nowhere(rig: WebRig) -> None:
+    """No redirect: it would lead wherever the Host header says."""
+    answer = rig.client("ana").get("/api/cases/", headers={"Host": "localhost:99"})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers

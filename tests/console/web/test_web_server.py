@@ -1,10 +1,22 @@
+import asyncio
+import contextlib
+import errno
 import json
+import resource
 import socket
 from collections.abc import Iterator
 
+import httpx
 import pytest
-from web_parts import WebRig
+import structlog
+from conftest import wait_until
+from web_parts import Stream, WebRig
 
+import console.web.api_live
+import console.web.connections
+import console.web.pulse
+import console.web.server
+from console.web.connections import Doors
 from console.web.server import listen
 from shared.broker import Broker
 from shared.errors import ConfigError
@@ -99,3 +111,159 @@ def test_the_api_is_described_whole(rig: WebRig) -> None:
             assert about["security"] == [{"APIKeyCookie": []}], path
     rows = described["components"]["schemas"]["Row"]["properties"]
     assert {"case", "version", "assignments", "incidents", "timeline"} <= set(rows)
+
+
+def _connect(rig: WebRig, sent: bytes = b"") -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", httpx.URL(rig.url).port), timeout=20)
+    sock.sendall(sent)
+    return sock
+
+
+def _is_let_go(sock: socket.socket) -> bool:
+    """Wait until the server ends a connection, and say whether it does."""
+    with sock:
+        try:
+            while sock.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+
+_HEAD = b"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /livez HTT",
+        _HEAD + b"Content-Length: 100\r\n\r\n",
+        _HEAD + b"Content-Length: 100\r\n\r\n{",
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /live",
+        b"POST /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n",
+    ],
+    ids=["silent", "half a head", "no body", "half a body", "half a second head", "answered before its body"],
+)
+def test_who_keeps_us_waiting_for_a_request_is_let_go(
+    rig: WebRig, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that sends nothing, or never all of a request, ends."""
+    monkeypatch.setattr(console.web.connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(console.web.connections, "BODY_S", 0.3)
+    monkeypatch.setattr(console.web.server, "KEEP_ALIVE_S", 600)
+    with rig.serving():
+        assert _is_let_go(_connect(rig, sent))
+
+
+def test_bytes_that_trickle_gain_no_time(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head a byte at a time has no longer than one at once."""
+    monkeypatch.setattr(console.web.connections, "HEAD_S", 0.3)
+    with rig.serving(), _connect(rig, b"GET /livez HTTP/1.1\r\nX: ") as sock:
+
+        def trickle() -> bool:
+            try:
+                sock.sendall(b"x")
+            except (BrokenPipeError, ConnectionResetError):
+                return True
+            return False
+
+        wait_until(trickle, within_s=10, what="it is let go")
+
+
+def test_who_waits_for_us_is_kept(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event stream, and a connection that is idle between two requests, outlast the times of a request."""
+    monkeypatch.setattr(console.web.connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(console.web.connections, "BODY_S", 0.3)
+    monkeypatch.setattr(console.web.pulse, "PULSE_S", 0.1)
+    request = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with rig.serving():
+        rig.read()
+        with _connect(rig, request) as sock, Stream(rig.client("ana")) as stream:
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            stream.wait("pulse", count=12)  # a second
+            sock.sendall(request)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            assert not stream.ended.is_set()
+
+
+def test_one_address_has_so_many_connections(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is ended at once, and those that are open stay; with one gone there is room for another."""
+    monkeypatch.setattr(console.web.connections, "ADDRESS_CONNECTIONS", 3)
+    request = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with rig.serving(), contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(_connect(rig)) for _ in range(3)]
+        assert _is_let_go(_connect(rig))
+        for sock in socks:
+            sock.sendall(request)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        socks[0].close()
+
+        def has_room() -> bool:
+            try:
+                with _connect(rig, request) as sock:
+                    return sock.recv(65536).startswith(b"HTTP/1.1 200")
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+
+        wait_until(has_room, within_s=10, what="there is room")
+
+
+def test_a_proxy_speaks_for_many(settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a proxy every browser's connection has its address, and is not one too many for that."""
+    monkeypatch.setattr(console.web.connections, "ADDRESS_CONNECTIONS", 1)
+    rig = WebRig(settings.override(web_url="http://desk.example.org"), broker)
+    with rig.serving(), contextlib.ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(_connect(rig, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"))
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+    rig.close()
+
+
+def test_a_server_may_open_as_many_files_as_its_system_lets_it(rig: WebRig) -> None:
+    """The soft limit, which is 1024 nearly everywhere, is raised when it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(900, hard), hard))
+        with rig.serving():
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_running_out_of_descriptors_is_a_line_a_minute(rig: WebRig) -> None:
+    """The event loop says so hundreds of times a second; other faults of it are all told."""
+    told: list[object] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(Doors((), 1024).fault)
+    try:
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(1000):
+                loop.call_exception_handler({"message": "accept", "exception": OSError(errno.EMFILE, "full")})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "default_exception_handler", told.append)
+            for _ in range(2):
+                loop.call_exception_handler({"message": "x", "exception": ValueError()})
+    finally:
+        loop.close()
+    assert [line["log_level"] for line in lines] == ["error"]
+    assert len(told) == 2
+
+
+def test_the_oldest_of_too_many_streams_of_a_user_ends(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program gone wild takes no more than its user's share; other users keep theirs."""
+    monkeypatch.setattr(console.web.api_live, "USER_STREAMS", 2)
+    with rig.serving(), contextlib.ExitStack() as stack:
+        rig.read()
+        other = stack.enter_context(Stream(rig.client("vera")))
+        streams: list[Stream] = []
+        for _ in range(4):
+            streams.append(stack.enter_context(Stream(rig.client("ana"))))
+            streams[-1].wait("open")
+        assert streams[0].ended.wait(timeout=10)
+        assert streams[1].ended.wait(timeout=10)
+        assert not any(each.ended.is_set() for each in (*streams[2:], other))
+        assert len(rig.parts.live.listeners) == 3
+    wait_until(lambda: not rig.parts.streams, within_s=10, what="nothing is left of them")

@@ -1,7 +1,7 @@
 // Alarms: what a change of a row means for ears, screen readers and the title of the tab.
 
 import { departmentName, situationName } from "./parts.js";
-import { inReview, mayReview, mine, newest, repeatsOf, reviewOf } from "./rows.js";
+import { inReview, mayReview, mine, newest, repeatsOf, reviewOf, stateIn } from "./rows.js";
 import { written } from "./places.js";
 import { play } from "./sound.js";
 import { store } from "./store.js";
@@ -16,7 +16,8 @@ let saying = 0;
 export function alarm(row, before) {
   const parts = mine(row, store.me, store.looking);
   const known = new Map((before ? mine(before, store.me, store.looking) : []).map((part) => [part.department, part]));
-  const called = parts.filter((part) => part.state === "dispatched" && known.get(part.department)?.state !== "dispatched");
+  const waited = (part) => part !== undefined && stateIn(part) === "dispatched";
+  const called = parts.filter((part) => waited(part) && !waited(known.get(part.department)));
   const repeated = repeatsOf(parts) > (before ? repeatsOf([...known.values()]) : 0);
   if (called.length && !row.merged_into) {
     tell(row, "arrival", before ? "announce.back" : "announce.arrival", called);

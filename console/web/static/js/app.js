@@ -75,11 +75,14 @@ function Desk({ open, id }) {
 
 function follow() {
   const live = new Live({
-    opened: ({ rows }) => {
+    opened: ({ user, rows }) => {
+      // In another tab somebody else has logged in, or the same person with other roles: nothing here is theirs.
+      if (JSON.stringify(user) !== JSON.stringify(store.me)) return location.reload();
       const first = !store.loaded; // what was open before this page was is no news
       const taken = store.opened(rows);
       store.change({ loaded: true });
-      for (const { row, before } of taken) if (!first && before !== undefined) alarm(row, before);
+      if (!first) for (const { row, before } of taken) alarm(row, before);
+      return undefined;
     },
     row: (row) => {
       const before = store.take(row);

@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { move, pendingOf } from "./moves.js";
 import { StatePill, departmentName } from "./parts.js";
 import { KEYS, standing } from "./row.js";
-import { isDone } from "./rows.js";
+import { isDone, stateIn } from "./rows.js";
 import { clock, countdown, until_s, useEachSecond } from "./times.js";
 import { counted, t } from "./words.js";
 
@@ -31,10 +31,10 @@ export function Assignments({ row, may, known }) {
 function Assignment({ row, part, may, known }) {
   const asked = pendingOf(row.case).filter((each) => each.department === part.department);
   const offered = ORDER.filter((action) => may.includes(action));
-  return html`<div class=${`assignment is-${part.state}`}>
+  return html`<div class=${`assignment is-${stateIn(part)}`}>
     <div class="assignment-head">
       <strong>${departmentName(part.department)}</strong>
-      <${StatePill} state=${part.state} />
+      <${StatePill} state=${stateIn(part)} />
       <span class="standing">${standing(part)}</span>
     </div>
     <div class="assignment-more">
@@ -47,7 +47,7 @@ function Assignment({ row, part, may, known }) {
     ${offered.length > 0
       ? html`<div class="moves">
           ${offered.map((action) => html`<button key=${action} class=${`move ${action === FORWARD[part.state] ? "primary" : ""}`}
-            aria-disabled=${asked.length > 0} onClick=${() => asked.length || move(row.case, part.department, action)}>
+            aria-disabled=${asked.length > 0} onClick=${() => asked.length || move(row.case, part.department, action, { seen: row.version })}>
             ${icon(action === "reopen" || action === "release" ? action : iconOf(action))}${t(`action.${action}`)}
             ${KEYS[action] && html`<kbd>${KEYS[action]}</kbd>`}
           </button>`)}

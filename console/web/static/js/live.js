@@ -6,7 +6,7 @@ const SILENT_MS = 13_000; // the server pulses each 5 s: two missed ones and som
 const AGAIN_MS = 3_000;
 
 /**
- * Follow /api/live. `told` has functions: opened({version, rows}), row(row), outcome(outcome), pulse(pulse),
+ * Follow /api/live. `told` has functions: opened({version, user, rows}), row(row), outcome(outcome), pulse(pulse),
  * line(up), loggedOut(). The browser itself resumes from the last event id; where it gave up, or where the
  * line is silent, we open a new one, and the server sends everything that is open.
  */

@@ -47,10 +47,17 @@ for (const link of document.querySelectorAll("[data-language]")) {
   });
 }
 
-// Only a path of this server: a link to the login page must not lead elsewhere.
+// Only an address of this server: a link to the login page must not lead elsewhere. The browser's own parser says
+// where it leads, since it drops tabs and takes backslashes for slashes; whole, since a path may begin with two.
 function wanted() {
   const next = new URLSearchParams(location.search).get("next") || "/";
-  return /^\/(?![/\\])/.test(next) ? next : "/";
+  try {
+    const there = new URL(next, location.origin);
+    if (there.origin === location.origin && there.protocol === location.protocol) return there.href;
+  } catch {
+    // No address at all.
+  }
+  return "/";
 }
 
 function say(text) {

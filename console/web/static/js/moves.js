@@ -18,7 +18,7 @@ export function moveAll(row, action, more = {}) {
     toast(t("move.not_now", { action: t(`action.${action}`) }), "warning");
     return Promise.resolve([]);
   }
-  return Promise.all(departments.map((department) => move(row.case, department, action, more)));
+  return Promise.all(departments.map((department) => move(row.case, department, action, { seen: row.version, ...more })));
 }
 
 /** Ask for something about the whole case, in the name of the person's department. */

@@ -5,7 +5,7 @@ import { pictureLink } from "./api.js";
 import { icon } from "./icons.js";
 import { moveAll, pendingOf } from "./moves.js";
 import { Age, Badge, Confidence, Picture, Place, StatePill, Unverified, departmentName, situationName } from "./parts.js";
-import { isDone, mine, movable, newest, repeatsOf, stateOf } from "./rows.js";
+import { isDone, mine, movable, newest, repeatsOf, stateIn, stateOf } from "./rows.js";
 import { go } from "./router.js";
 import { store } from "./store.js";
 import { clock } from "./times.js";
@@ -64,12 +64,12 @@ function units(row, parts) {
   const called = row.assignments.filter((part) => part.department !== "review");
   return html`<ul class="units" aria-label=${t("row.units")}>
     ${called.map(
-      (part) => html`<li class=${`unit state-${part.state} ${own.has(part.department) ? "own" : "other"}`}
+      (part) => html`<li class=${`unit state-${stateIn(part)} ${own.has(part.department) ? "own" : "other"}`}
         title=${standing(part)}>
-        ${icon(part.state)}<span>${departmentName(part.department)}</span>
+        ${icon(stateIn(part))}<span>${departmentName(part.department)}</span>
         ${part.holder && !isDone(part) && html`<b>${part.holder} ${clock(part.state_at)}</b>`}
         ${part.fallback_of && html`<i>${t("row.in_place_of", { department: departmentName(part.fallback_of) })}</i>`}
-        <span class="visually-hidden">${t(`state.${part.state}`)}</span>
+        <span class="visually-hidden">${t(`state.${stateIn(part)}`)}</span>
       </li>`,
     )}
   </ul>`;
@@ -78,7 +78,7 @@ function units(row, parts) {
 /** How an assignment stands, as a sentence: who has it, and since when. */
 export function standing(part) {
   const facts = { holder: part.holder, time: clock(part.state_at) };
-  return t(part.holder ? `standing.${part.state}` : `standing.${part.state}_nobody`, facts);
+  return t(part.holder ? `standing.${part.state}` : `standing.${stateIn(part)}_nobody`, facts);
 }
 
 function where(row) {

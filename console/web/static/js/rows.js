@@ -3,7 +3,7 @@
 import { written } from "./places.js";
 
 export const REVIEW = "review";
-const STATES = ["dispatched", "acknowledged", "en_route", "on_scene", "closed", "false_alarm"];
+const STATES = ["dispatched", "acknowledged", "en_route", "on_scene", "not_needed", "closed", "false_alarm"];
 const NONE = Object.freeze({
   id: "", number: "", situation: null, confidence: 0, scores: {}, label: "", note: "", decided_by: "", reason: "", revision: 0,
 });
@@ -45,10 +45,16 @@ export function isDone(part) {
   return DONE.has(part.state);
 }
 
+/** The state of an assignment, with a word for who has not answered and turned out not to be needed: no clock runs. */
+export function stateIn(part) {
+  const waits = part.state === "dispatched" && part.department !== REVIEW;
+  return waits && !part.due_at ? "not_needed" : part.state;
+}
+
 /** The least advanced state among open assignments; of closed ones only where all are. */
 export function stateOf(parts) {
   const open = parts.filter((part) => !isDone(part));
-  const states = (open.length ? open : parts).map((part) => STATES.indexOf(part.state));
+  const states = (open.length ? open : parts).map((part) => STATES.indexOf(stateIn(part)));
   return STATES[Math.min(...states)] || "dispatched";
 }
 
@@ -65,7 +71,7 @@ export function inReview(row) {
 
 /** How often the clock has called again, of what still waits for an acknowledgement. */
 export function repeatsOf(parts) {
-  return Math.max(0, ...parts.filter((part) => part.state === "dispatched").map((part) => part.repeats));
+  return Math.max(0, ...parts.filter((part) => stateIn(part) === "dispatched").map((part) => part.repeats));
 }
 
 /**
@@ -76,7 +82,7 @@ export function inOrder(rows, me, looking) {
   // The key of each row is made once: a comparison for each pair would look at every assignment again and again.
   const keyed = rows.map((row) => {
     const parts = mine(row, me, looking);
-    const waiting = parts.filter((part) => part.state === "dispatched").map((part) => part.dispatched_at);
+    const waiting = parts.filter((part) => stateIn(part) === "dispatched").map((part) => part.dispatched_at);
     const moment = waiting.length ? waiting.sort()[0] : parts.map((part) => part.state_at).sort().at(-1) || "";
     return { row, rank: stateOf(parts) === "dispatched" ? 0 : 1, moment };
   });

@@ -40,19 +40,22 @@ class Store {
   }
 
   /**
-   * Everything that is open now. Of what was shown and is not in it, the line missed the end.
-   * Returns rows with what was known of each before, as `take` does.
+   * Everything that is open now, whatever was known: the desk's record may have begun anew, at lower versions. Of
+   * what was shown and is not in it, the line missed the end. Returns rows with what was known of each before, as `take` does.
    */
   opened(rows) {
     const open = new Set(rows.map((row) => row.case));
     for (const known of this.rows.keys()) if (!open.has(known)) this.rows.delete(known);
-    return rows.map((row) => ({ row, before: this.take(row) }));
+    return rows.map((row) => ({ row, before: this.#put(row) }));
   }
 
   /** Take a row in, unless a newer one is here. Returns the one before, `null` where it is new, or undefined. */
   take(row) {
+    return this.rows.get(row.case)?.version > row.version ? undefined : this.#put(row);
+  }
+
+  #put(row) {
     const before = this.rows.get(row.case) || null;
-    if (before && before.version > row.version) return undefined;
     this.rows.set(row.case, row);
     if (this.#concerns(row)) this.closed_ms.delete(row.case);
     else if (!this.closed_ms.has(row.case)) this.closed_ms.set(row.case, Date.now());
