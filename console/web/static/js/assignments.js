@@ -47,7 +47,8 @@ function Assignment({ row, part, may, known }) {
     ${offered.length > 0
       ? html`<div class="moves">
           ${offered.map((action) => html`<button key=${action} class=${`move ${action === FORWARD[part.state] ? "primary" : ""}`}
-            aria-disabled=${asked.length > 0} onClick=${() => asked.length || move(row.case, part.department, action, { seen: row.version })}>
+            aria-disabled=${asked.length > 0}
+            onClick=${() => asked.length || move(row.case, part.department, action, { seen: row.version })}>
             ${icon(action === "reopen" || action === "release" ? action : iconOf(action))}${t(`action.${action}`)}
             ${KEYS[action] && html`<kbd>${KEYS[action]}</kbd>`}
           </button>`)}
