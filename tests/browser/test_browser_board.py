@@ -221,6 +221,7 @@ def test_a_case_can_be_worked_with_the_keyboard_alone(people: People, consoles: 
     expect(ana.page.get_by_role("dialog").get_by_role("textbox")).to_be_focused()
     write("Two engines, nobody hurt")
     press("Control+Enter")
+    expect(ana.page.get_by_role("dialog")).to_have_count(0)  # as a person sees, before the next key
     press("Enter")
     expect(ana.page.get_by_role("heading", level=1)).to_contain_text("Fire")
     expect(ana.page.get_by_role("list", name="Timeline")).to_contain_text("Two engines, nobody hurt")
