@@ -107,10 +107,10 @@ def _complete(found: list[tuple[str, str, bytes]]) -> list[tuple[str, str, bytes
     return [each for each in found if _order(each[1]) <= min(full)] if full else found
 
 
-def _as_they_came(entry: Entry) -> tuple[int, int, str]:
-    """By time, and within a millisecond, where the streams' own counters can't be compared, by number."""
+def _as_they_came(entry: Entry) -> tuple[int, int, str, int]:
+    """By time; in one millisecond, where streams' counters can't be compared, by number and revision."""
     number = str(entry.dispatch.data["number"])
-    return _order(entry.entry_id)[0], len(number), number
+    return _order(entry.entry_id)[0], len(number), number, int(entry.dispatch.data.get("revision", 1))
 
 
 def _order(entry_id: str) -> tuple[int, int]:
