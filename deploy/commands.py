@@ -5,20 +5,15 @@ Parts are imported where they are used, so that no command loads what it does no
 
 import argparse
 import json
-import os
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from shared.broker import check, connect, patiently
+from shared.broker import check, connect
 from shared.errors import AlmenaraError, ConfigError
 from shared.settings import Settings
-
-WORKER_EXIT_S = 5.0
 
 # What the original study's seventh class, "Infrastructure Damage => Repair Unit, Transit Police", needs.
 _STUDY_ROUTE = """\
@@ -39,65 +34,6 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
         settings = settings.override(inbox=(options.inbox,))
     settings = settings.override(web_port=options.port)
     return Launcher(settings).run()
-
-
-def ingest(options: argparse.Namespace, settings: Settings) -> int:
-    """Run the ingest service, or try one rejected file again."""
-    from ingest.rejects import Rejects
-    from ingest.service import IngestService
-    from shared.images import ImageStore
-    from shared.labels import escape_label
-    from shared.logs import configure
-
-    if options.new_name and not options.retry:
-        raise ConfigError("--as needs --retry", remedy="see `almenara ingest --help`")
-    if options.retry:
-        target = Rejects(settings.rejected_dir).retry(options.retry, options.new_name)
-        sys.stdout.write(f"back in the inbox: {escape_label(str(target))}\n")
-        return 0
-    if options.inbox:
-        settings = settings.override(inbox=tuple(options.inbox))
-    configure(settings, "ingest")
-    stop = stop_on_signals()
-    broker = connect(settings)
-    service = IngestService(settings, broker, ImageStore(settings.image_store_url))
-    service.run(stop)
-    return 0
-
-
-def worker(options: argparse.Namespace, settings: Settings) -> int:
-    """Run one worker."""
-    from shared.checkpoint import Checkpoint
-    from shared.images import ImageStore
-    from shared.logs import configure
-    from shared.routing import Routing
-    from worker.batches import Classifier
-    from worker.engines import make_engine
-    from worker.service import BatchWorker
-
-    configure(settings, "worker")
-    stop = stop_on_signals()  # until the worker's own handlers are in place
-    checkpoint = Checkpoint.load(settings.checkpoint)
-    routing = Routing.load(settings.routing)
-    routing.check_classes(checkpoint.classes)
-    engine = make_engine(settings.engine, checkpoint, settings.threads, state_dir=settings.state_dir)
-    classifier = Classifier(checkpoint, engine, ImageStore(settings.image_store_url), settings.max_pixels)
-    broker = connect(settings)
-    service = patiently(lambda: BatchWorker(settings, broker, classifier, routing), stop=stop)
-    service.warm_up()
-    try:
-        if not stop():
-            service.work()
-    finally:
-        _end_whatever_hangs()
-    return 0
-
-
-def _end_whatever_hangs() -> None:
-    """Give Python's own exit a few seconds: it waits for every thread, one that hangs in a driver too."""
-    last_resort = threading.Timer(WORKER_EXIT_S, os._exit, (1,))
-    last_resort.daemon = True
-    last_resort.start()
 
 
 def status(options: argparse.Namespace, settings: Settings) -> int:
@@ -312,20 +248,6 @@ def _warn_without_route(classes: Sequence[str], settings: Settings) -> None:
         sys.stderr.write(f"warning: {error} Until then the worker refuses this model.\n")
         if error.reason == "class_without_route" and "infrastructure_damage" in classes:
             sys.stderr.write(f"the original study's route, for {settings.routing}:\n{_STUDY_ROUTE}")
-
-
-def stop_on_signals() -> Callable[[], bool]:
-    """A function that turns true at the first SIGINT or SIGTERM; the second one ends the process at once."""
-    received: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise SystemExit(1)
-
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    return lambda: bool(received)
 
 
 def _print(text: str) -> None:

@@ -1,7 +1,6 @@
 """Every setting, read once from the environment and passed down. Command line > environment > default."""
 
 import hashlib
-import ipaddress
 import os
 import tempfile
 import types
@@ -9,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+from shared import values
 from shared.errors import ConfigError
 
 PREFIX = "ALMENARA_"
+FILE = "_FILE"
+"""Ends the name of a variable that names the file with a secret, as services' managers hand them out."""
 
 UNIX_PATH_LIMIT_BYTES = 104
 """Least of what systems allow for the path of a Unix socket (sun_path: 108 on Linux, 104 on BSD)."""
@@ -21,94 +22,23 @@ UNIX_PATH_LIMIT_BYTES = 104
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def _flag(text: str) -> bool:
-    words = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    if text.lower() not in words:
-        raise ValueError("is not one of yes, no")
-    return words[text.lower()]
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError("begins with the home folder of nobody") from error
-
-
-def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        number = kind(text)
-        if not 0 < number < float("inf"):
-            raise ValueError("is not greater than zero")
-        return number
-
-    return parse
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError("is not between 0 and 1")
-    return number
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise ValueError("is no port from 0 to 65535")
-    return number
-
-
-def _web_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-        raise ValueError("is no address such as https://desk.example.org")
-    return text.rstrip("/")
-
-
-def _web_proxies(text: str) -> str:
-    try:
-        return ", ".join(str(ipaddress.ip_network(part.strip())) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError("is no list of addresses or networks such as 192.0.2.7, 10.1.0.0/16") from error
-
-
-def _tile_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("http", "https") or not all(
-        part in text for part in ("{z}", "{x}", "{y}")
-    ):
-        raise ValueError("is no address with {z}, {x} and {y} in it")
-    return text
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"is not one of {', '.join(words)}")
-        return text
-
-    return parse
-
-
-def _auto_or_positive(text: str) -> int | None:
-    return None if text == "auto" else int(_positive(int)(text))
-
-
 def _setting(parse: Callable[[str], Any], about: str, *, secret: bool = False) -> Mapping[str, Any]:
     return types.MappingProxyType({"parse": parse, "about": about, "secret": secret})
+
+
+def _text_of(variable: str, environ: Mapping[str, str], *, secret: bool) -> str:
+    """The text of a setting; a secret may lie in a file that <variable>_FILE names."""
+    text, name = environ.get(variable, ""), environ.get(variable + FILE, "") if secret else ""
+    if not name:
+        return text
+    if text:
+        raise ValueError(f"{variable} and {variable}{FILE}: only one of them can be")
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{variable}{FILE}={name!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{variable}{FILE}={name!r}: is no text") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,79 +53,89 @@ class Settings:
     )
     inbox: tuple[Path, ...] = field(
         default=(Path("inbox"),),
-        metadata=_setting(_paths, f"folders that photographs land in, separated by {os.pathsep!r}"),
+        metadata=_setting(values.paths, f"folders that photographs land in, separated by {os.pathsep!r}"),
     )
     state_dir: Path = field(
         default=Path("state"),
-        metadata=_setting(_path, "folder for everything Almenara keeps on this machine"),
+        metadata=_setting(values.path, "folder for everything Almenara keeps on this machine"),
     )
     image_store: str = field(
         default="", metadata=_setting(str, "folder or fsspec URL of the image store; empty: STATE_DIR/images")
     )
     checkpoint: Path = field(
         default=_ROOT / "models" / "street6-resnet34.safetensors",
-        metadata=_setting(_path, "the model file"),
+        metadata=_setting(values.path, "the model file"),
     )
     routing: Path = field(
         default=_ROOT / "shared" / "routing.toml",
-        metadata=_setting(_path, "which situation goes to which departments"),
+        metadata=_setting(values.path, "which situation goes to which departments"),
     )
     engine: str = field(
         default="auto",
         metadata=_setting(
-            _one_of("auto", "torch-cuda", "openvino-int8", "openvino-bf16", "openvino-f32", "torch-cpu"),
+            values.one_of(
+                "auto", "torch-cuda", "openvino-int8", "openvino-bf16", "openvino-f32", "torch-cpu"
+            ),
             "what runs the model; auto: the fastest that can, as `almenara doctor` says",
         ),
     )
     max_batch: int | None = field(
         default=None,
-        metadata=_setting(_auto_or_positive, "photographs in one forward pass; auto: about 0.5 s of work"),
+        metadata=_setting(
+            values.auto_or_positive, "photographs in one forward pass; auto: about 0.5 s of work"
+        ),
     )
     threads: int | None = field(
-        default=None, metadata=_setting(_auto_or_positive, "CPU threads of the engine; auto: every core")
+        default=None,
+        metadata=_setting(values.auto_or_positive, "CPU threads of the engine; auto: every core"),
     )
     log_format: str = field(
         default="auto",
-        metadata=_setting(_one_of("auto", "console", "json"), "auto: console on a terminal, else json"),
+        metadata=_setting(values.one_of("auto", "console", "json"), "auto: console on a terminal, else json"),
     )
     log_level: str = field(
         default="info",
-        metadata=_setting(_one_of("debug", "info", "warning", "error"), "least severe line logged"),
+        metadata=_setting(values.one_of("debug", "info", "warning", "error"), "least severe line logged"),
     )
     recursive: bool = field(
-        default=False, metadata=_setting(_flag, "take photographs from subfolders of the inbox")
+        default=False, metadata=_setting(values.flag, "take photographs from subfolders of the inbox")
     )
     observer: str = field(
         default="native",
         metadata=_setting(
-            _one_of("native", "polling"), "polling: for network file systems that send no events"
+            values.one_of("native", "polling"), "polling: for network file systems that send no events"
         ),
     )
     settle_s: float = field(
         default=2.0,
         metadata=_setting(
-            _positive(float), "seconds without change before a file of unknown state counts as whole"
+            values.positive(float), "seconds without change before a file of unknown state counts as whole"
         ),
     )
     rescan_s: float = field(
-        default=15.0, metadata=_setting(_positive(float), "seconds between full looks into the inbox")
+        default=15.0, metadata=_setting(values.positive(float), "seconds between full looks into the inbox")
     )
     max_file_bytes: int = field(
-        default=64 * 1024 * 1024, metadata=_setting(_positive(int), "largest picture file taken in")
+        default=64 * 1024 * 1024, metadata=_setting(values.positive(int), "largest picture file taken in")
     )
     max_pixels: int = field(
-        default=100_000_000, metadata=_setting(_positive(int), "most pixels of a picture")
+        default=100_000_000, metadata=_setting(values.positive(int), "most pixels of a picture")
     )
     retention_days: float = field(
-        default=30.0, metadata=_setting(_positive(float), "days that pictures and incident records are kept")
+        default=30.0,
+        metadata=_setting(values.positive(float), "days that pictures and incident records are kept"),
     )
     lease_s: float = field(
         default=8.0,
-        metadata=_setting(_positive(float), "seconds after which a silent worker's jobs are taken back"),
+        metadata=_setting(
+            values.positive(float), "seconds after which a silent worker's jobs are taken back"
+        ),
     )
     batch_timeout_s: float = field(
         default=60.0,
-        metadata=_setting(_positive(float), "seconds after which a worker stuck in one batch ends itself"),
+        metadata=_setting(
+            values.positive(float), "seconds after which a worker stuck in one batch ends itself"
+        ),
     )
 
     database_url: str = field(
@@ -209,38 +149,43 @@ class Settings:
     acknowledge_within_s: float = field(
         default=60.0,
         metadata=_setting(
-            _positive(float), "seconds after which what nobody acknowledged sounds again, and again"
+            values.positive(float), "seconds after which what nobody acknowledged sounds again, and again"
         ),
     )
     fallback_after_s: float = field(
         default=180.0,
         metadata=_setting(
-            _positive(float), "seconds after which what nobody acknowledged goes to the fallback too"
+            values.positive(float), "seconds after which what nobody acknowledged goes to the fallback too"
         ),
     )
     on_scene_within_s: float = field(
         default=1800.0,
         metadata=_setting(
-            _positive(float), "seconds after which what was acknowledged, without units on scene, comes back"
+            values.positive(float),
+            "seconds after which what was acknowledged, without units on scene, comes back",
         ),
     )
     review_within_s: float = field(
         default=120.0,
         metadata=_setting(
-            _positive(float), "seconds after which what nobody reviewed goes out, marked UNVERIFIED"
+            values.positive(float), "seconds after which what nobody reviewed goes out, marked UNVERIFIED"
         ),
     )
     group_radius_m: float = field(
         default=150.0,
-        metadata=_setting(_positive(float), "metres within which pictures of one situation are one case"),
+        metadata=_setting(
+            values.positive(float), "metres within which pictures of one situation are one case"
+        ),
     )
     group_within_s: float = field(
         default=600.0,
-        metadata=_setting(_positive(float), "seconds within which pictures of one situation are one case"),
+        metadata=_setting(
+            values.positive(float), "seconds within which pictures of one situation are one case"
+        ),
     )
     sample_rate: float = field(
         default=0.02,
-        metadata=_setting(_share, "share of the pictures without an emergency that reviewers check"),
+        metadata=_setting(values.share, "share of the pictures without an emergency that reviewers check"),
     )
     users_file: str = field(
         default="",
@@ -250,18 +195,18 @@ class Settings:
         default="127.0.0.1", metadata=_setting(str, "address that the web console listens on")
     )
     web_port: int = field(
-        default=8400, metadata=_setting(_port, "port of the web console; 0: any that is free")
+        default=8400, metadata=_setting(values.port, "port of the web console; 0: any that is free")
     )
     web_url: str = field(
         default="",
         metadata=_setting(
-            _web_url, "the web console's address for browsers, where a proxy speaks TLS: https://…"
+            values.web_url, "the web console's address for browsers, where a proxy speaks TLS: https://…"
         ),
     )
     web_proxies: str = field(
         default="",
         metadata=_setting(
-            _web_proxies,
+            values.web_proxies,
             "addresses or networks of the proxies before WEB_URL, whose X-Forwarded-For is believed, "
             "separated by commas; empty: this machine's own",
         ),
@@ -269,11 +214,43 @@ class Settings:
     tile_url: str = field(
         default="",
         metadata=_setting(
-            _tile_url, "map tiles, as https://…/{z}/{x}/{y}.png; empty: the coarse map that needs no network"
+            values.tile_url,
+            "map tiles, as https://…/{z}/{x}/{y}.png; empty: the coarse map that needs no network",
         ),
     )
     tile_attribution: str = field(
         default="", metadata=_setting(str, "whom the map names as the source of its tiles")
+    )
+    label_rate: int = field(
+        default=600,
+        metadata=_setting(
+            values.count,
+            "photographs a minute that are taken in of one label, ten minutes' worth at once; what is more "
+            "waits in the inbox; 0: no limit",
+        ),
+    )
+    cameras: str = field(
+        default="",
+        metadata=_setting(
+            values.cameras,
+            "labels of cameras and the minutes after which their silence is an alarm, as "
+            "north-bridge=30, plaza=10",
+        ),
+    )
+    webhooks: str = field(
+        default="",
+        metadata=_setting(str, "file that says where `almenara webhooks` sends dispatches; empty: nowhere"),
+    )
+    metrics_host: str = field(
+        default="127.0.0.1",
+        metadata=_setting(str, "address that a service's /metrics, /livez and /readyz listen on"),
+    )
+    metrics_port: int = field(
+        default=0,
+        metadata=_setting(
+            values.port,
+            "their port; 0: none. `almenara up` gives it to the ingester and the next ones to the others",
+        ),
     )
 
     @classmethod
@@ -284,21 +261,31 @@ class Settings:
             ConfigError: naming every variable that is wrong, all at once.
         """
         known = {PREFIX + each.name.upper(): each for each in fields(cls)}
-        values: dict[str, Any] = {}
+        from_files = {name + FILE: each for name, each in known.items() if each.metadata["secret"]}
+        chosen: dict[str, Any] = {}
         faults = []
         for variable, each in known.items():
-            text = environ.get(variable, "")
+            try:
+                text = _text_of(variable, environ, secret=each.metadata["secret"])
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
                 continue
             try:
-                values[each.name] = each.metadata["parse"](text)
+                chosen[each.name] = each.metadata["parse"](text)
             except ValueError as error:
-                faults.append(f"{variable}={text!r}: {error}")
+                shown = "(hidden)" if each.metadata["secret"] else repr(text)
+                faults.append(f"{variable}={shown}: {error}")
         for variable in sorted(environ):
-            if variable.startswith(PREFIX) and variable not in known and variable != PREFIX + "PHOTOS":
+            if (
+                variable.startswith(PREFIX)
+                and variable not in known | from_files
+                and variable != PREFIX + "PHOTOS"
+            ):
                 faults.append(f"{variable}: there is no such setting")
         if not faults:
-            settings = cls(**values)
+            settings = cls(**chosen)
             faults = settings.faults()
         if faults:
             raise ConfigError(
@@ -376,6 +363,11 @@ class Settings:
     def users_path(self) -> Path:
         """Who may log in to the web console."""
         return Path(self.users_file) if self.users_file else self.state_dir / "users.json"
+
+    @property
+    def silence_s(self) -> dict[str, float]:
+        """Cameras that must not be silent: label -> seconds after which it is an alarm."""
+        return {label: minutes * 60 for label, minutes in values.minutes_of(self.cameras).items()}
 
     @property
     def rejected_dir(self) -> Path:

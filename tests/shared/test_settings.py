@@ -43,6 +43,11 @@ EVERYTHING = {
     "ALMENARA_WEB_PROXIES": "192.0.2.8,10.1.0.0/16",
     "ALMENARA_TILE_URL": "https://tiles.example.org/{z}/{x}/{y}.png",
     "ALMENARA_TILE_ATTRIBUTION": "Example Maps",
+    "ALMENARA_LABEL_RATE": "30",
+    "ALMENARA_CAMERAS": "north-bridge=30, plaza = 2.5",
+    "ALMENARA_WEBHOOKS": "/etc/almenara/webhooks.toml",
+    "ALMENARA_METRICS_HOST": "192.0.2.9",
+    "ALMENARA_METRICS_PORT": "9400",
 }
 
 
@@ -234,3 +239,37 @@ def test_a_store_in_one_process_is_refused() -> None:
     """What the ingester keeps in its own memory no worker can see."""
     with pytest.raises(ConfigError, match="ALMENARA_IMAGE_STORE"):
         Settings.from_env({"ALMENARA_IMAGE_STORE": "memory://"})
+
+
+def test_cameras_have_their_minutes() -> None:
+    """The labels of cameras are read with the silence that is an alarm, in seconds."""
+    assert Settings.from_env(EVERYTHING).silence_s == {"north-bridge": 1800.0, "plaza": 150.0}
+
+
+@pytest.mark.parametrize("text", ["plaza", "plaza=", "=3", "plaza=-1", "plaza=soon"])
+def test_a_camera_without_minutes_is_refused(text: str) -> None:
+    """What is no list of labels and minutes is refused, naming the variable."""
+    assert "ALMENARA_CAMERAS" in refusal({"ALMENARA_CAMERAS": text})
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    """What a service's manager hands out as a file is read from there."""
+    secret = tmp_path / "url"
+    secret.write_text("redis://worker:hunter2@broker.example.org/0\n")
+    settings = Settings.from_env({"ALMENARA_REDIS_URL_FILE": str(secret)})
+    assert settings.redis_url == "redis://worker:hunter2@broker.example.org/0"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ALMENARA_REDIS_URL_FILE": "/nowhere/url"},
+        {"ALMENARA_REDIS_URL_FILE": "/etc/hostname", "ALMENARA_REDIS_URL": "redis://:hunter2@a"},
+        {"ALMENARA_ENGINE_FILE": "/etc/hostname"},
+    ],
+    ids=["missing", "both", "no secret"],
+)
+def test_a_wrong_file_of_a_secret_is_refused(environ: dict[str, str]) -> None:
+    """A file that is not there, is one of two sources, or is for what is no secret: the variable is named."""
+    assert next(iter(environ)) in refusal(environ)
+    assert "hunter2" not in refusal(environ)

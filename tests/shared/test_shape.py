@@ -17,7 +17,10 @@ MAY_IMPORT = {
     "console": {"shared"},
     "deploy": {"shared", "ingest", "worker", "training", "console"},
 }
-LATE_IMPORTS = {"deploy/cli.py", "deploy/commands.py", "deploy/consoles.py", "deploy/accounts.py"}
+LATE_IMPORTS = {
+    f"deploy/{name}.py"
+    for name in ("accounts", "commands", "consoles", "flags", "models", "services", "webhooks")
+}
 READS_ENVIRONMENT = {"deploy/cli.py", "deploy/launcher.py"}
 MIGRATIONS = "console/migrations/versions/"
 MODULE_LINES = 400

@@ -1,0 +1,334 @@
+"""The subcommands of `almenara` and their flags: what `almenara COMMAND --help` shows."""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.settings import Settings
+
+_Add = Callable[..., argparse.ArgumentParser]
+"""Adds a subcommand: its name, the function that runs it, what it does, examples."""
+
+EPILOG = "Settings come from ALMENARA_... variables (`almenara doctor --settings` lists them); flags win."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="almenara",
+        description="Photographs of a street in, the right units of assistance out.",
+        epilog=EPILOG,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: str, about: str, *examples: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog="examples:\n"
+            + "\n".join(f"  almenara {each}".rstrip() for each in examples)
+            + f"\n\n{EPILOG}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=_later(run))
+        return command
+
+    _add_services(add)
+    _add_views(add)
+    _add_tools(add)
+    _add_accounts(add)
+    _add_training(add)
+    _add_checkpoints(add)
+    return parser
+
+
+def _add_services(add: _Add) -> None:
+    up = add("up", "up", "run everything on this machine until Ctrl-C", "up", "up --inbox /srv/cameras")
+    up.add_argument(
+        "--inbox", type=Path, metavar="DIR", help="folder that photographs land in (default: ./inbox)"
+    )
+    up.add_argument(
+        "--port", type=int, metavar="N", help="port of the web console (default 8400; 0: any that is free)"
+    )
+
+    ingest = add(
+        "ingest",
+        "services.ingest",
+        "take photographs from inbox folders into the queue",
+        "ingest",
+        "ingest /srv/cameras /srv/ftp",
+        "ingest --retry 'state/rejected/1a2b3c4d5e6f/street.jpg' --as '33.8568, 151.2153.jpg'",
+    )
+    ingest.add_argument(
+        "inbox", nargs="*", type=Path, metavar="DIR", help="inbox folders (default: ALMENARA_INBOX)"
+    )
+    ingest.add_argument(
+        "--retry", type=Path, metavar="FILE", help="put a rejected file back into its inbox, and end"
+    )
+    ingest.add_argument("--as", dest="new_name", metavar="NAME", help="with --retry: under this name")
+
+    add(
+        "worker",
+        "services.worker",
+        "classify queued photographs and dispatch",
+        "worker",
+        "worker  # as many as there are GPUs, CUDA_VISIBLE_DEVICES another one for each",
+    )
+
+    add("desk", "services.desk", "keep the record of open incidents, and the clock", "desk")
+
+    web = add(
+        "web",
+        "services.web",
+        "serve the web console",
+        "web",
+        "web --host 0.0.0.0 --port 8400  # behind a proxy that speaks TLS, see ALMENARA_WEB_URL",
+    )
+    web.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: this machine alone)")
+    web.add_argument("--port", type=int, metavar="N", help="port (default 8400; 0: any that is free)")
+
+
+def _add_views(add: _Add) -> None:
+    console = add(
+        "console",
+        "consoles.console",
+        "work with a department's dispatches at a terminal, or show them as they come",
+        "console firefighters",
+        "console firefighters --by 'Ana Ruiz'",
+        "console all --plain",
+        "console review --json --since 0 --no-follow",
+    )
+    console.add_argument("department", metavar="DEPARTMENT", help="a department, `review`, or `all`")
+    form = console.add_mutually_exclusive_group()
+    form.add_argument("--plain", action="store_true", help="the plain line, for scripts")
+    form.add_argument("--json", action="store_true", help="the whole record, one JSON object a line")
+    console.add_argument(
+        "--since", metavar="ID|0", default="0", help="start after this entry (default 0: everything)"
+    )
+    console.add_argument("--no-follow", action="store_true", help="end after what is there")
+    console.add_argument("--by", metavar="NAME", help="who acts here (default: the login name)")
+
+    status = add(
+        "status", "status", "show queue, incidents, workers and rejected files", "status", "status --json"
+    )
+    status.add_argument("--json", action="store_true", help="for scripts")
+    status.add_argument("--rejected", action="store_true", help="list rejected files, why, and what to do")
+
+    doctor = add(
+        "doctor", "doctor", "check settings, broker, store, model and device", "doctor", "doctor --settings"
+    )
+    doctor.add_argument("--json", action="store_true", help="for scripts")
+    doctor.add_argument("--settings", action="store_true", help="list every setting with its value")
+
+
+def _add_tools(add: _Add) -> None:
+    predict = add(
+        "predict",
+        "predict",
+        "say what the model makes of photographs",
+        "predict street.jpg",
+        "predict *.jpg --json",
+    )
+    predict.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    audit = add(
+        "audit",
+        "audit",
+        "compare inbox, store, incidents, jobs and streams",
+        "audit",
+        "audit --repair",
+        "audit --json",
+    )
+    audit.add_argument("--repair", action="store_true", help="queue again what has no incident or no job")
+    audit.add_argument("--json", action="store_true", help="for scripts")
+
+    demo = add(
+        "demo",
+        "demo",
+        "replay photographs, or drawings, into the inbox under made-up coordinates",
+        "demo",
+        "demo ~/photographs --rate 5",
+        "demo ~/photographs --box 19.3,-99.2,19.5,-99.0",
+    )
+    demo.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER", help="photographs (default: simple drawings)"
+    )
+    demo.add_argument("--rate", type=float, default=2.0, metavar="N", help="photographs a second (default 2)")
+    demo.add_argument(
+        "--box", metavar="LAT,LON,LAT,LON", help="two corners of where they are (default: Sydney)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="the same places for the same seed")
+    demo.add_argument(
+        "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
+    )
+
+
+def _add_accounts(add: _Add) -> None:
+    user = add(
+        "user",
+        "accounts.user",
+        "say who may log in to the web console",
+        "user add ana --role operator --department firefighters",
+        "user add marta --role reviewer --role operator --department all",
+        "user passwd ana",
+        "user list",
+    )
+    user.add_argument("do", choices=("add", "passwd", "remove", "list"), help="what to do")
+    user.add_argument("name", nargs="?", metavar="NAME")
+    user.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        choices=("viewer", "operator", "reviewer", "supervisor"),
+        help="what they may do; may be repeated",
+    )
+    user.add_argument(
+        "--department",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a department, or all; may be repeated",
+    )
+    user.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="whose first line is the password; -: standard input",
+    )
+    user.add_argument("--json", action="store_true", help="with list: for scripts")
+
+    decisions = add(
+        "decisions",
+        "consoles.decisions",
+        "copy what people decided into a folder that `almenara train` reads",
+        "decisions ~/decided",
+    )
+    decisions.add_argument("folder", type=Path, metavar="FOLDER")
+
+
+def _add_training(add: _Add) -> None:
+    train = add(
+        "train",
+        "train",
+        "make a checkpoint of a folder of labelled photographs",
+        "train ~/photographs --init resnet34.safetensors",
+        "train ~/photographs --teacher --unlabelled ~/more --out runs/taught",
+        "train ~/photographs --recipe seed --without normal --out runs/study",
+    )
+    train.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
+    train.add_argument(
+        "--recipe",
+        choices=("tune", "head", "seed"),
+        help="head: the last layer alone, in minutes (default); tune: all layers, in hours without a GPU "
+        "(default with --teacher, which it needs to be better); seed: the original study's",
+    )
+    train.add_argument(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="ResNet-34 weights (default: torchvision's, of ImageNet)",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: runs/RECIPE-SEED)"
+    )
+    train.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same result for the same seed (default 0)"
+    )
+    train.add_argument(
+        "--epochs", type=int, metavar="N", help="how many (default: tune 20, under teachers 50; seed 15)"
+    )
+    train.add_argument(
+        "--teacher",
+        action="store_true",
+        help="tune recipe: learn from EfficientNet-Lite too (needs the extra `distil`)",
+    )
+    train.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="DIR",
+        help="tune recipe: more photographs, without labels, for the teachers to explain",
+    )
+    train.add_argument(
+        "--ungrouped", action="store_true", help="seed recipe: the study's own random split, which leaks"
+    )
+    train.add_argument(
+        "--plain-loop",
+        action="store_true",
+        help="seed recipe: the study's slow loop, for comparison",
+    )
+    train.add_argument("--views", metavar="A,B", help="head recipe: how pictures are shown, plain first")
+    _add_without(train)
+
+
+def _add_checkpoints(add: _Add) -> None:
+    evaluate = add(
+        "evaluate",
+        "evaluate",
+        "measure a checkpoint on a folder of labelled photographs",
+        "evaluate models/street6-resnet34.safetensors ~/photographs",
+        "evaluate runs/seed-0/street6-resnet34.safetensors ~/photographs --split val --json",
+    )
+    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    evaluate.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
+    evaluate.add_argument("--split", metavar="WORD", help="this split alone, such as val (default: all)")
+    evaluate.add_argument("--json", action="store_true", help="for scripts")
+    _add_without(evaluate)
+
+    optimise = add(
+        "optimise",
+        "optimise",
+        "make an int8 network of a checkpoint, and keep it if it decides as the checkpoint does",
+        "optimise models/street6-resnet34.safetensors",
+        "optimise models/street6-resnet34.safetensors ~/photographs",
+    )
+    optimise.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    optimise.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures, or labelled ones as for `evaluate` (default: the newest of the image store)",
+    )
+
+    old = add(
+        "import",
+        "import_model",
+        "make a checkpoint of an old model file; nothing in it is run",
+        "import old.pth --classes 'Water,Fire,Protest,Accident,Altercation,Robbery'",
+        "import old.pth --classes flood_risk,fire,protest,accident,altercation,robbery --out new.safetensors",
+    )
+    old.add_argument("old", type=Path, metavar="OLD", help="its state dict: ResNet-34, Flatten, Linear")
+    old.add_argument("--classes", required=True, metavar="A,B,C", help="in the order of its scores")
+    old.add_argument("--out", type=Path, metavar="FILE", help="checkpoint (default: OLD.safetensors)")
+    old.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="divides the scores (default 1)"
+    )
+    old.add_argument("--dispatch", type=float, metavar="P", help="dispatch from here on (default: always)")
+    old.add_argument("--no-emergency", type=float, metavar="P", help="normal from here on (default 0.5)")
+
+
+def _add_without(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="leave a class out; may be repeated",
+    )
+
+
+def _later(name: str) -> Callable[[argparse.Namespace, Settings], int]:
+    """That function of deploy/commands.py, or of the module named before a full stop.
+
+    Loaded when it is called: --help needs no torch.
+    """
+    module, _, function = f"commands.{name}".rpartition(".") if "." not in name else name.partition(".")
+
+    def run(options: argparse.Namespace, settings: Settings) -> int:
+        code: int = getattr(importlib.import_module(f"deploy.{module}"), function)(options, settings)
+        return code
+
+    return run
