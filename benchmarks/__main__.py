@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bookkeeping, depth, growth, ingesting, latency, live, machine, training
+from benchmarks import bookkeeping, depth, growth, ingesting, latency, live, machine, scaling, training
 from benchmarks.comparison import QUICK, Plan, compare, contenders, say
 from benchmarks.contenders import Contender
 from benchmarks.engines import NEEDS_OPTIMISING, OF_A_CPU, default_engine, hand_over, optimised
@@ -22,7 +22,18 @@ from shared.logs import configure
 from shared.settings import Settings
 
 COMPARISON = "comparison"
-SUITES = (COMPARISON, "workers", "sizes", "depth", "bookkeeping", "ingest", "latency", "live", "training")
+SUITES = (
+    COMPARISON,
+    "workers",
+    "sizes",
+    "depth",
+    "bookkeeping",
+    "ingest",
+    "latency",
+    "live",
+    "scaling",
+    "training",
+)
 ALONE: dict[str, Callable[[Settings, int], list[Row]]] = {
     "bookkeeping": bookkeeping.measure,
     "ingest": ingesting.measure,
@@ -30,6 +41,7 @@ ALONE: dict[str, Callable[[Settings, int], list[Row]]] = {
     "live": live.measure,
     "training": training.measure,
     "depth": depth.measure,
+    "scaling": scaling.measure,
 }
 """Suites that need neither pictures nor an engine from here."""
 

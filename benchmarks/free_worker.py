@@ -1,7 +1,7 @@
 """The whole of our worker, with pictures and a model that cost nothing: the pipeline's own work is left."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -38,7 +38,9 @@ class FreeEngine:
 class FreeClassifier(Classifier):
     """Fetches nothing and has its answer ready."""
 
-    def fetch(self, batch: Sequence[Execution], pool: Executor) -> list[Fetched]:
+    def fetch(
+        self, batch: Sequence[Execution], pool: Executor, moved: Callable[[], None] = lambda: None
+    ) -> list[Fetched]:
         """See ``Classifier.fetch``."""
         return [NO_PIXELS] * len(batch)
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.rig import Row, picture
+from ingest.checks import Checks
 from ingest.service import BATCH, IngestService
 from shared.broker import connect
 from shared.durable import Aside
@@ -100,7 +101,10 @@ def _ingest(settings: Settings, pictures: list[bytes], *, live: bool) -> float:
     for index, data in enumerate(pictures):
         (source / f"{index // 100 / 10:.1f}, {index % 100 / 10:.1f} {index}.jpeg").write_bytes(data)
     done = threading.Event()
-    service = IngestService(settings, client, ImageStore(settings.image_store_url))
+    settings = settings.override(label_rate=0)  # it is the disk that is measured
+    checks = Checks(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
+    checks.processes.start(b"")
+    service = IngestService(settings, client, ImageStore(settings.image_store_url), checks)
     thread = threading.Thread(target=service.run, args=(done.is_set,))
     began_s = time.perf_counter()
     thread.start()
@@ -111,6 +115,7 @@ def _ingest(settings: Settings, pictures: list[bytes], *, live: bool) -> float:
     took_s = time.perf_counter() - began_s
     done.set()
     thread.join()
+    checks.close()
     if writer is not None:
         writer.wait()
     return len(pictures) / took_s

@@ -63,7 +63,7 @@ class Decided:
         return f"{PICTURES}/{self.incident[:2]}/{self.incident}{Path(self.image).suffix}"
 
 
-def export(engine: Engine, store: ImageStore, folder: Path) -> int:
+def export(engine: Engine, store: ImageStore, folder: Path, *, by: str = "") -> int:
     """Copy every picture that a person decided into a folder, with an ``index.csv`` that says what it shows.
 
     The pictures of one emergency are one group, and so are emergencies that share a picture; a group is
@@ -74,6 +74,7 @@ def export(engine: Engine, store: ImageStore, folder: Path) -> int:
         engine: the desk's record.
         store: where the pictures are.
         folder: new, empty, or one that this made before.
+        by: who copies them, for the log: every view of a picture is logged.
 
     Returns:
         How many pictures the index lists.
@@ -88,7 +89,7 @@ def export(engine: Engine, store: ImageStore, folder: Path) -> int:
     _check_names(decided)
     try:
         _check_folder(folder)
-        copied = [each for each in decided if _copy(each, store, folder)]
+        copied = [each for each in decided if _copy(each, store, folder, by)]
         for place in sorted({(folder / each.path).parent for each in copied}):
             sync_path(place)
         # The index last: it names no picture that is not there.
@@ -158,7 +159,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _copy(decided: Decided, store: ImageStore, folder: Path) -> bool:
+def _copy(decided: Decided, store: ImageStore, folder: Path, by: str) -> bool:
     """Whether its picture is in the folder now."""
     path = folder / decided.path
     if not _PLACE.fullmatch(decided.image):
@@ -173,6 +174,7 @@ def _copy(decided: Decided, store: ImageStore, folder: Path) -> bool:
         return False
     make_folders_durably(path.parent)
     write_durably(path, picture)
+    log.info("picture copied", user=by, incident=decided.incident, number=decided.number, to=str(path))
     return True
 
 

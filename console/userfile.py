@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import stat
 import unicodedata
 import uuid
@@ -24,6 +25,7 @@ FORMAT_VERSION = 1
 
 # Names that records give to what is no person: `decided_by` of the desk, and of a model.
 _TAKEN_NAMES = frozenset({"desk", "model", "almenara"})
+_TOKEN_HASH = re.compile("[0-9a-f]{64}")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -50,6 +52,7 @@ class UserRecord:
         roles: at least one, in the order of `Role`.
         departments: wire words, or `all` alone; may be empty for a reviewer.
         created_at: RFC 3339 UTC.
+        token_hash: SHA-256 of their token in hexadecimal, or empty. Viewers alone have one.
 
     Raises:
         ConfigError: naming what is wrong.
@@ -60,6 +63,7 @@ class UserRecord:
     roles: tuple[Role, ...]
     departments: tuple[str, ...]
     created_at: str
+    token_hash: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -69,6 +73,11 @@ class UserRecord:
             )
         if not self.roles:
             raise ConfigError(f"user {self.name!r} has no role", remedy=f"choose from {', '.join(Role)}")
+        if self.token_hash and (not _TOKEN_HASH.fullmatch(self.token_hash) or self.roles != (Role.VIEWER,)):
+            raise ConfigError(
+                f"user {self.name!r} has no token that a viewer can have",
+                remedy=f"`almenara user token {self.name} --revoke`",
+            )
         check_departments(self.name, self.roles, self.departments)
 
     @property
@@ -84,6 +93,7 @@ class UserRecord:
             "roles": list(self.roles),
             "departments": list(self.departments),
             "created_at": self.created_at,
+            **({"token": self.token_hash} if self.token_hash else {}),
         }
 
     @classmethod
@@ -94,7 +104,8 @@ class UserRecord:
             ConfigError: a field is missing or wrong.
         """
         try:
-            texts = [record["name"], record["hash"], record["created_at"], *record["departments"]]
+            token_hash = record.get("token", "")
+            texts = [record["name"], record["hash"], record["created_at"], token_hash, *record["departments"]]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("a field is no text")
             if not isinstance(record["departments"], list) or not isinstance(record["roles"], list):
@@ -105,6 +116,7 @@ class UserRecord:
                 roles=tuple(Role(word) for word in record["roles"]),
                 departments=tuple(record["departments"]),
                 created_at=record["created_at"],
+                token_hash=token_hash,
             )
         except KeyError as error:
             raise ConfigError(f"a user has no {error}") from error

@@ -1,6 +1,7 @@
 """Users: who may log in to the web console, what they may see and do, and whether it is them."""
 
 import hashlib
+import hmac
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import structlog
 
 from console.passwords import hash_password, is_outdated, matches, random_password
+from console.tokens import token_hash
 from console.userfile import (
     Role,
     UserFile,
@@ -50,6 +52,7 @@ class User:
         created_at: RFC 3339 UTC.
         fingerprint: another one whenever their password, roles or departments change: a session that
             remembers it ends with that.
+        has_token: whether a program reads feeds in their name.
     """
 
     name: str
@@ -57,6 +60,7 @@ class User:
     departments: tuple[str, ...]
     created_at: str
     fingerprint: str = field(repr=False)
+    has_token: bool = False
 
     def has(self, role: Role) -> bool:
         """Whether they have this very role; a supervisor does not have the others by that."""
@@ -105,6 +109,14 @@ class Users:
         """The user of that name as they are now, or None: for every request of a session."""
         record = self._current().get(name_key(name))
         return _user(record) if record else None
+
+    def find_by_token(self, token: str) -> User | None:
+        """The user whose token it is, as they are now, or None. A token is long enough to be looked up."""
+        wanted = token_hash(token)
+        for record in self._current().values():
+            if record.token_hash and hmac.compare_digest(record.token_hash, wanted):
+                return _user(record)
+        return None
 
     def check(self, name: str, password: str) -> User | None:
         """The user, if it is their password; else None, after the same time for a name that nobody has.
@@ -329,4 +341,5 @@ def _user(record: UserRecord) -> User:
         departments=record.departments,
         created_at=record.created_at,
         fingerprint=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32],
+        has_token=bool(record.token_hash),
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from console.passwords import MAX_BYTES, PasswordError
+from console.tokens import make_token, revoke_token
 from console.users import (
     User,
     Users,
@@ -37,6 +38,8 @@ def user(options: argparse.Namespace, settings: Settings) -> int:
         password = _new_password(options.password_file)
         added = add_user(path, options.name, password, routing=routing, **wanted)
         _say(f"{added.name} may log in: {_described(added)}")
+    elif options.do == "token":
+        _token(path, options.name, revoke=options.revoke)
     elif options.do == "passwd":
         name = find_user(path, options.name).name
         set_password(path, name, _new_password(options.password_file))
@@ -44,6 +47,15 @@ def user(options: argparse.Namespace, settings: Settings) -> int:
     else:
         _say(f"{remove_user(path, options.name).name} may not log in any more; open sessions end")
     return 0
+
+
+def _token(path: Path, name: str, *, revoke: bool) -> None:
+    if revoke:
+        _say(f"{revoke_token(path, name)} has no token any more")
+    else:
+        # Alone on its line, so that a script can take it.
+        _say(make_token(path, name))
+        sys.stderr.write("this token is shown this once; it reads feeds, as `Authorization: Bearer ...`\n")
 
 
 def _list(path: Path, *, as_json: bool) -> int:
@@ -61,7 +73,7 @@ def _list(path: Path, *, as_json: bool) -> int:
 
 def _described(one: User) -> str:
     departments = ", ".join(one.departments) or "no department"
-    return f"{', '.join(one.roles)}; {departments}"
+    return f"{', '.join(one.roles)}; {departments}{'; has a token' if one.has_token else ''}"
 
 
 def _new_password(file: Path | None) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from deploy.flags import make_parser
+from shared.broker import StoppedError
 from shared.errors import AlmenaraError, ConfigError, TransientError
 from shared.liveness import Liveness
+from shared.logs import said_last
+from shared.refusals import refusal
 from shared.settings import Settings
 
 EXIT_OK = 0
@@ -32,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where it is known what to do if nobody reads
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)
+    except StoppedError:  # a service that waited for its broker, and was told to end
+        return EXIT_OK
     except TransientError as error:
         return _complain(error, EXIT_AWAY)
     except AlmenaraError as error:
         return _complain(error, EXIT_FOUND)
     except RedisError as error:
-        return _complain(error, EXIT_AWAY)
+        refused = refusal(error)
+        return _complain(refused or error, EXIT_USAGE if refused else EXIT_AWAY)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -51,5 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception, code: int) -> int:
-    sys.stderr.write(f"almenara: {error}\n")
+    if not said_last(error):
+        sys.stderr.write(f"almenara: {error}\n")
     return code

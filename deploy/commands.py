@@ -4,6 +4,7 @@ Parts are imported where they are used, so that no command loads what it does no
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -38,7 +39,10 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
 
 def status(options: argparse.Namespace, settings: Settings) -> int:
     """Show the state of everything."""
+    from rich.console import Console
+
     from deploy.status import gather, lines, rejected_lines
+    from deploy.watching import stream, watch
     from ingest.rejects import Rejects
 
     if options.rejected:
@@ -49,7 +53,15 @@ def status(options: argparse.Namespace, settings: Settings) -> int:
             else "\n".join(rejected_lines(listing))
         )
         return 0
-    found = gather(connect(settings), settings)
+    broker = connect(settings)
+    if options.live:
+        with contextlib.suppress(KeyboardInterrupt):
+            if options.json:
+                stream(lambda: gather(broker, settings))
+            else:
+                watch(lambda: gather(broker, settings), Console(highlight=False, soft_wrap=True))
+        return 0
+    found = gather(broker, settings)
     _print(json.dumps(found) if options.json else "\n".join(lines(found)))
     return 0
 
@@ -214,7 +226,10 @@ def optimise(options: argparse.Namespace, settings: Settings) -> int:
             f"int8 is refused: {outcome.refusal}",
             remedy="nothing is kept, and workers go on without; other pictures may give a better one",
         )
-    _print(f"kept {outcome.path}: workers with ALMENARA_ENGINE=auto use it from their next start on")
+    _print(
+        f"kept {outcome.path}: this machine's workers with ALMENARA_ENGINE=auto use it from their next start "
+        "on, or once the model is announced again"
+    )
     return 0
 
 

@@ -5,6 +5,7 @@ Parts are imported where they are used, so that no command loads what it does no
 
 import argparse
 import getpass
+import os
 import sys
 
 from deploy.services import stop_on_signals
@@ -55,14 +56,24 @@ def _login_name() -> str:
         raise ConfigError("who acts here has no login name", remedy="give --by NAME") from error
 
 
+def _who() -> str:
+    """The login name of who runs this, or the number of a user without one."""
+    try:
+        return _login_name()
+    except ConfigError:
+        return str(os.getuid())
+
+
 def decisions(options: argparse.Namespace, settings: Settings) -> int:
     """Copy decided pictures into a folder for training."""
     from console.decisions import export
     from console.records import check_record, open_database
     from shared.images import ImageStore
+    from shared.logs import configure
 
+    configure(settings, "decisions")
     engine = open_database(settings.database, read_only=True)
     check_record(engine)
-    count = export(engine, ImageStore(settings.image_store_url), options.folder)
+    count = export(engine, ImageStore(settings.image_store_url), options.folder, by=_who())
     sys.stdout.write(f"{count} decided pictures are in {options.folder}; `almenara train` reads it\n")
     return 0

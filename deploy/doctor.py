@@ -15,11 +15,15 @@ from console.outages import RecordAwayError
 from console.records import check_record, open_database, place_of_record
 from console.users import Users
 from console.web.assets import browser_folder, vendor_files
+from deploy.exposure import weaknesses
 from shared.broker import Broker, check
 from shared.checkpoint import Checkpoint
-from shared.errors import AlmenaraError
+from shared.errors import AlmenaraError, ConfigError
 from shared.images import ImageStore
+from shared.library import Library
+from shared.models import Announcement
 from shared.routing import Routing
+from shared.sentinels import is_watched
 from shared.settings import Settings
 from worker.engines import options
 
@@ -55,6 +59,7 @@ def examine(settings: Settings, broker: Broker) -> Iterator[Finding]:
     yield from _guarded("image store", lambda: _store(settings))
     yield from _guarded("broker", lambda: _broker(settings, broker))
     yield from _guarded("model", lambda: _model(settings))
+    yield from _guarded("announced model", lambda: _announced(settings, broker))
     yield from _guarded("engine", lambda: _engine(settings))
     yield from _guarded("file notifications", _notifications)
     yield from _guarded("desk's record", lambda: _record(settings))
@@ -123,37 +128,52 @@ def _broker(settings: Settings, broker: Broker) -> Iterator[Finding]:
     where = "at ALMENARA_REDIS_URL" if settings.redis_url else "private"
     version = about.get("valkey_version") or about["redis_version"]
     yield Finding("broker", Health.OK, f"{kind} {version}, {where}")
-    try:
-        answer = broker.config_get("appendonly", "appendfsync", "maxmemory-policy", "maxmemory")
-    except RedisError as error:
-        yield Finding(
-            "broker",
-            Health.WARNING,
-            f"its settings can't be read ({error})",
-            "ask whoever runs it what a crash can lose",
-        )
-        return
-    config = {_text(name): _text(value) for name, value in answer.items()}
-    if config.get("appendonly") != "yes":
+    for weakness, remedy in weaknesses(settings):
+        yield Finding("broker", Health.WARNING, weakness, remedy)
+    # INFO tells most; CONFIG is forbidden where somebody else runs the broker.
+    if not about.get("aof_enabled"):
         yield Finding(
             "broker",
             Health.WARNING,
             "it keeps no append-only file: a crash loses what came since its last snapshot",
             "set appendonly yes; pictures are in the store, and `almenara audit --repair` queues them again",
         )
-    elif config.get("appendfsync") != "always":
-        yield Finding(
-            "broker",
-            Health.WARNING,
-            f"appendfsync is {config.get('appendfsync')}: a crash of its machine can lose about a second",
-            "set appendfsync always; measured, it still takes thousands of photographs a second",
-        )
-    if config.get("maxmemory") != "0" and config.get("maxmemory-policy") != "noeviction":
+    else:
+        yield from _appendfsync(broker)
+    if about.get("maxmemory") and about.get("maxmemory_policy") != "noeviction":
         yield Finding(
             "broker",
             Health.FAILED,
-            f"maxmemory-policy is {config.get('maxmemory-policy')}: when full it throws incidents away",
+            f"maxmemory-policy is {about.get('maxmemory_policy')}: when full it throws incidents away",
             "set maxmemory-policy noeviction",
+        )
+    if is_watched(broker) and not about.get("connected_slaves"):
+        yield Finding(
+            "broker",
+            Health.FAILED,
+            "the master that the Sentinels name has no replica: nothing is taken in that it alone would have",
+            "start its replicas again",
+        )
+
+
+def _appendfsync(broker: Broker) -> Iterator[Finding]:
+    try:
+        answer = broker.config_get("appendfsync")
+    except RedisError as error:
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            f"how often it writes its append-only file can't be read ({error})",
+            "ask whoever runs it what a crash can lose: appendfsync always loses nothing, everysec a second",
+        )
+        return
+    value = next((_text(value) for name, value in answer.items() if _text(name) == "appendfsync"), "")
+    if value != "always":
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            f"appendfsync is {value}: a crash of its machine can lose about a second",
+            "set appendfsync always; measured, it still takes thousands of photographs a second",
         )
 
 
@@ -163,6 +183,25 @@ def _model(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "model", Health.OK, f"{checkpoint.model_id} knows {', '.join(checkpoint.classes)}; all have routes"
     )
+
+
+def _announced(settings: Settings, broker: Broker) -> Iterator[Finding]:
+    """Whether workers can have the model that was announced to them."""
+    try:
+        model = Announcement.fetch(broker).model
+    except RedisError:
+        return  # said under `broker`
+    if model is None:
+        return
+    library = Library(ImageStore(settings.image_store_url), settings.state_dir)
+    if not library.holds(model):
+        raise ConfigError(
+            f"the image store has no file of {model.model_id}, which is announced: no other worker gets it",
+            remedy="announce it again with `almenara model use CHECKPOINT`",
+        )
+    checkpoint = library.checkpoint(model)
+    Routing.load(settings.routing).check_classes(checkpoint.classes)
+    yield Finding("announced model", Health.OK, f"{model.model_id} can be had; all its classes have routes")
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.integration_flags import add_integrations
 from shared.settings import Settings
 
 _Add = Callable[..., argparse.ArgumentParser]
@@ -36,11 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     _add_services(add)
+    add_integrations(add)
     _add_views(add)
     _add_tools(add)
     _add_accounts(add)
     _add_training(add)
     _add_checkpoints(add)
+    _add_models(add)
     return parser
 
 
@@ -111,8 +114,14 @@ def _add_views(add: _Add) -> None:
     console.add_argument("--by", metavar="NAME", help="who acts here (default: the login name)")
 
     status = add(
-        "status", "status", "show queue, incidents, workers and rejected files", "status", "status --json"
+        "status",
+        "status",
+        "show alarms, queue, incidents, workers, consoles, cameras and rejected files",
+        "status",
+        "status --live",
+        "status --json",
     )
+    status.add_argument("--live", action="store_true", help="again each second, until Ctrl-C")
     status.add_argument("--json", action="store_true", help="for scripts")
     status.add_argument("--rejected", action="store_true", help="list rejected files, why, and what to do")
 
@@ -145,6 +154,23 @@ def _add_tools(add: _Add) -> None:
     audit.add_argument("--repair", action="store_true", help="queue again what has no incident or no job")
     audit.add_argument("--json", action="store_true", help="for scripts")
 
+    acl = add(
+        "acl",
+        "acl.acl",
+        "make one broker user for each role, which may do what it needs and nothing else",
+        "acl",
+        "acl --out /etc/almenara/acl --url rediss://broker.example.org:6380/0",
+        "acl --out /etc/almenara/acl --rotate console-firefighters",
+        "acl --check",
+    )
+    acl.add_argument(
+        "--out", type=Path, metavar="DIR", help="write users.acl and passwords there (read: STATE_DIR/acl)"
+    )
+    acl.add_argument("--url", metavar="URL", help="the broker's address, for a ROLE.url with each login")
+    acl.add_argument("--rotate", metavar="ROLE", help="give this role a new password")
+    acl.add_argument("--sentinel", action="store_true", help="add users for replicas and Sentinels")
+    acl.add_argument("--check", action="store_true", help="compare the running broker's users with these")
+
     demo = add(
         "demo",
         "demo",
@@ -174,9 +200,10 @@ def _add_accounts(add: _Add) -> None:
         "user add ana --role operator --department firefighters",
         "user add marta --role reviewer --role operator --department all",
         "user passwd ana",
+        "user token map-wall",
         "user list",
     )
-    user.add_argument("do", choices=("add", "passwd", "remove", "list"), help="what to do")
+    user.add_argument("do", choices=("add", "passwd", "token", "remove", "list"), help="what to do")
     user.add_argument("name", nargs="?", metavar="NAME")
     user.add_argument(
         "--role",
@@ -198,6 +225,7 @@ def _add_accounts(add: _Add) -> None:
         metavar="FILE",
         help="whose first line is the password; -: standard input",
     )
+    user.add_argument("--revoke", action="store_true", help="with token: take it away")
     user.add_argument("--json", action="store_true", help="with list: for scripts")
 
     decisions = add(
@@ -308,6 +336,24 @@ def _add_checkpoints(add: _Add) -> None:
     )
     old.add_argument("--dispatch", type=float, metavar="P", help="dispatch from here on (default: always)")
     old.add_argument("--no-emergency", type=float, metavar="P", help="normal from here on (default 0.5)")
+
+
+def _add_models(add: _Add) -> None:
+    model = add(
+        "model",
+        "models.model",
+        "let another checkpoint decide, in every worker and without a pause; take it back; list",
+        "model use runs/tune-0/street7.safetensors",
+        "model rollback",
+        "model list",
+    )
+    model.add_argument("do", choices=("use", "rollback", "list"), help="what to do")
+    model.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="with use: the file")
+    model.add_argument("--by", metavar="NAME", help="who does it (default: the login name)")
+    model.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="seconds to wait for the workers (default 60)"
+    )
+    model.add_argument("--json", action="store_true", help="with list: for scripts")
 
 
 def _add_without(command: argparse.ArgumentParser) -> None:

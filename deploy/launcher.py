@@ -19,6 +19,7 @@ from deploy.private_broker import PrivateBroker
 from deploy.status import gather
 from shared.broker import check, connect
 from shared.errors import AlmenaraError, ConfigError
+from shared.logs import words_of
 from shared.settings import Settings
 
 LOG_KEPT_BYTES = 20_000_000
@@ -76,7 +77,7 @@ class Service:
     def last_words(self) -> str:
         """The last line of its log."""
         try:
-            return self.log.read_text(errors="replace").strip().splitlines()[-1]
+            return words_of(self.log.read_text(errors="replace").strip().splitlines()[-1])
         except (OSError, IndexError):
             return f"see {self.log}"
 
@@ -126,7 +127,7 @@ class Launcher:
                 assert services[0].process is not None
                 broker.wait_until_ready(services[0].process)
             self._check_broker()
-            for name in ("ingest", "worker", "desk", "web"):
+            for name in self._names():
                 services.append(self._service(name, [sys.executable, "-m", "deploy", name]))
             form = [] if sys.stdout.isatty() else ["--plain"]
             console = self._service("console", [sys.executable, "-m", "deploy", "console", "all", *form])
@@ -234,7 +235,7 @@ class Launcher:
         """First who brings work in, then who does it, then who shows it, and the broker last."""
         self._screen.print("\nStopping; photographs not yet classified wait for the next start.")
         asked = self._signals
-        for name in ("ingest", "worker", "desk", "web", "console", "broker"):
+        for name in (*self._names(), "console", "broker"):
             for service in [each for each in services if each.name == name]:
                 service.signal(signal.SIGTERM)
                 deadline_s = time.monotonic() + STOP_TIMEOUT_S
@@ -250,9 +251,19 @@ class Launcher:
                     service.signal(signal.SIGKILL)
         self._screen.print("Stopped.")
 
+    def _names(self) -> tuple[str, ...]:
+        """Services in the order that they are started, stopped and given metrics ports."""
+        names = ("ingest", "worker", "desk", "web")
+        return (*names, "webhooks") if self._settings.webhooks else names
+
     def _service(self, name: str, command: list[str]) -> Service:
         self._logs.mkdir(parents=True, exist_ok=True)
-        return Service(name, command, self._settings.to_env(), self._logs / f"{name}.log")
+        settings = self._settings
+        if settings.metrics_port:  # each has its own; the console serves none
+            names = self._names()
+            port = settings.metrics_port + names.index(name) if name in names else 0
+            settings = settings.override(metrics_port=port)
+        return Service(name, command, settings.to_env(), self._logs / f"{name}.log")
 
     def _check_broker(self) -> None:
         with connect(self._settings) as client:

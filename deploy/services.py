@@ -9,7 +9,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+from shared import probes
 from shared.broker import check, connect, patiently
 from shared.errors import ConfigError
 from shared.settings import Settings
@@ -19,6 +22,7 @@ WORKER_EXIT_S = 5.0
 
 def ingest(options: argparse.Namespace, settings: Settings) -> int:
     """Run the ingest service, or try one rejected file again."""
+    from ingest.checks import Checks
     from ingest.rejects import Rejects
     from ingest.service import IngestService
     from shared.images import ImageStore
@@ -36,7 +40,9 @@ def ingest(options: argparse.Namespace, settings: Settings) -> int:
     configure(settings, "ingest")
     stop = options.liveness.watching(stop_on_signals())
     broker = connect(settings)
-    service = IngestService(settings, broker, ImageStore(settings.image_store_url))
+    probes.serve("ingest", settings, options.liveness, broker)
+    checks = Checks(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
+    service = IngestService(settings, broker, ImageStore(settings.image_store_url), checks)
     options.liveness.begin()
     service.run(stop)
     options.liveness.end()
@@ -45,29 +51,33 @@ def ingest(options: argparse.Namespace, settings: Settings) -> int:
 
 def worker(options: argparse.Namespace, settings: Settings) -> int:
     """Run one worker."""
-    from shared.checkpoint import Checkpoint
     from shared.images import ImageStore
     from shared.logs import configure
     from shared.routing import Routing
-    from worker.batches import Classifier
-    from worker.engines import make_engine
+    from worker.decoders import Decoders
+    from worker.models import Models, announced
     from worker.service import BatchWorker
 
     configure(settings, "worker")
     stop = options.liveness.watching(stop_on_signals())  # until the worker's own handlers are in place
-    checkpoint = Checkpoint.load(settings.checkpoint)
-    routing = Routing.load(settings.routing)
-    routing.check_classes(checkpoint.classes)
-    engine = make_engine(settings.engine, checkpoint, settings.threads, state_dir=settings.state_dir)
-    classifier = Classifier(checkpoint, engine, ImageStore(settings.image_store_url), settings.max_pixels)
     broker = connect(settings)
-    service = patiently(lambda: BatchWorker(settings, broker, classifier, routing), stop=stop)
+    probes.serve("worker", settings, options.liveness, broker)
+    routing, decoders = Routing.load(settings.routing), Decoders(settings.max_pixels)
+    store = ImageStore(settings.image_store_url)
+    models = Models(settings, routing, store, decoders, patiently(lambda: announced(broker), stop=stop))
+    make = partial(
+        BatchWorker, settings, broker, models.first(), routing, liveness=options.liveness, models=models
+    )
+    service = patiently(make, stop=stop)
+    del make  # it holds the first model, which a swap must be able to free
+    decoders.warm_up()
     service.warm_up()
     try:
         if not stop():
             options.liveness.begin()
             service.work()
     finally:
+        options.liveness.end()
         _end_whatever_hangs()
     return 0
 
@@ -81,17 +91,20 @@ def _end_whatever_hangs() -> None:
 
 def desk(options: argparse.Namespace, settings: Settings) -> int:
     """Run the desk."""
+    from console.desk.calls import OPEN_CALLS
     from console.desk.service import DeskService
     from console.records import open_database
     from shared.logs import configure
     from shared.routing import Routing
+    from shared.vitals import VitalsCollector
 
     configure(settings, "desk")
     stop = options.liveness.watching(stop_on_signals())
     routing = Routing.load(settings.routing)
     broker = connect(settings)
-    patiently(broker.ping, stop=stop)
-    check(broker, settings)
+    vitals = VitalsCollector(broker, settings, routing.departments)
+    probes.serve("desk", settings, options.liveness, broker, vitals, OPEN_CALLS)
+    check(broker, settings, stop=stop)
     service = DeskService(settings, broker, routing, open_database(settings.database))
     options.liveness.begin()
     service.run(stop)
@@ -107,8 +120,10 @@ def web(options: argparse.Namespace, settings: Settings) -> int:
     from console.web.app import make_app
     from console.web.server import serve
     from shared.images import ImageStore
+    from shared.library import Library
     from shared.logs import configure
     from shared.routing import Routing
+    from shared.vitals import VitalsCollector
     from worker.attention import Explainer
 
     settings = settings.override(web_host=options.host, web_port=options.port)
@@ -122,21 +137,29 @@ def web(options: argparse.Namespace, settings: Settings) -> int:
         )
     routing = Routing.load(settings.routing)
     users.check_departments(routing.departments)
-    explainer = Explainer(settings.checkpoint, settings.max_pixels)
+    broker = connect(settings)
+    vitals = VitalsCollector(broker, settings, routing.departments)
+    probes.serve("web", settings, options.liveness, broker, vitals)
+    store = ImageStore(settings.image_store_url)
+    library = Library(store, settings.state_dir)
+
+    def announced(model: str) -> Path | None:
+        return library.file(found) if (found := library.find(model)) else None
+
+    explainer = Explainer(settings.checkpoint, settings.max_pixels, announced=announced)
     app = make_app(
         settings,
-        connect(settings),
+        broker,
         open_database(settings.database, read_only=True),
         routing,
         users,
-        Pictures(
-            ImageStore(settings.image_store_url), settings.max_pixels, max_bytes=settings.max_file_bytes
-        ),
+        Pictures(store, settings.max_pixels, max_bytes=settings.max_file_bytes),
         explain=explainer,
     )
     try:
         serve(app, settings, stop, listening=lambda _: options.liveness.begin())
     finally:
+        options.liveness.end()
         explainer.close()
     return 0
 

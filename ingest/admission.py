@@ -30,7 +30,7 @@ def admit(broker: Broker, photographs: Sequence[tuple[str, Photograph]]) -> list
     """
     now = utc_now()
     calls = [_call(broker, claim_id, photograph, now) for claim_id, photograph in photographs]
-    return [outcome.decode() for outcome in _admit.run_many(broker, calls)]
+    return [outcome.decode() for outcome in _admit.run_many(broker, calls, outlives_master=True)]
 
 
 def job_fields(broker: Broker, photograph: Photograph, now: datetime) -> dict[str, Any]:

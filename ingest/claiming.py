@@ -11,6 +11,7 @@ import structlog
 
 from ingest.claims import Claim, Claims
 from ingest.completeness import Looks, Readiness
+from ingest.rates import Rates
 from ingest.watching import Sighting, Watch
 
 log = structlog.get_logger()
@@ -22,8 +23,11 @@ LOOK_SLOWEST_S = 1.0
 class Claimer:
     """Looks at sighted files until each is whole, then claims it; hands claims out in batches."""
 
-    def __init__(self, watch: Watch, claims: list[Claims], *, settle_s: float, rescan_s: float) -> None:
+    def __init__(
+        self, watch: Watch, claims: list[Claims], rates: Rates, *, settle_s: float, rescan_s: float
+    ) -> None:
         self._watch = watch
+        self._rates = rates
         self._claims = {each.inbox: each for each in claims}
         self._looks = Looks(settle_s)
         self._rescan_s = rescan_s
@@ -74,7 +78,7 @@ class Claimer:
 
     def backlog(self) -> int:
         """Claims not yet handed out."""
-        return self._ready.qsize() + len(self._later)
+        return self._ready.qsize() + len(self._later) + self._rates.held
 
     def _adopt(self) -> None:
         for claims in self._claims.values():
@@ -84,7 +88,7 @@ class Claimer:
                 log.warning("claims of a dead ingester can't be adopted, trying again", error=str(error))
                 continue
             for claim in adopted:
-                self._ready.put(claim)
+                self._hand_out(claim)
             if adopted:
                 log.info(
                     "took over files of an ingester that died", files=len(adopted), inbox=str(claims.inbox)
@@ -105,14 +109,17 @@ class Claimer:
                 log.warning("the system dropped file events; looking through the inboxes")
             self._overflows = self._watch.overflows
             self._scanned_at_s = now_s
+            self._rates.rescan()
             self._watch.scan()
             self._adopt()
         try:
             self._consider(self._watch.sightings.get(timeout=LOOK_AGAIN_S if self._waiting else 0.2))
             while True:
+                self._hand_out_due()
                 self._consider(self._watch.sightings.get_nowait())
         except queue.Empty:
             pass
+        self._hand_out_due()
         self._look_again()
 
     def _look_again(self) -> None:
@@ -123,6 +130,10 @@ class Claimer:
 
     def _consider(self, sighting: Sighting, again_s: float = LOOK_AGAIN_S) -> None:
         path = sighting.path
+        if self._rates.leaves(path, sighting.inbox):
+            self._waiting.pop(path, None)
+            self._looks.forget(path)
+            return  # a scan finds it again
         readiness = self._looks.look(path, closed=sighting.closed)
         if readiness is Readiness.WAIT:
             self._waiting[path] = (sighting, time.monotonic() + again_s, again_s)
@@ -144,4 +155,12 @@ class Claimer:
             return
         if claim is not None:
             self._unclaimable.discard(path)
+            self._hand_out(claim)
+
+    def _hand_out(self, claim: Claim) -> None:
+        if self._rates.admit(claim):
+            self._ready.put(claim)
+
+    def _hand_out_due(self) -> None:
+        for claim in self._rates.due():
             self._ready.put(claim)

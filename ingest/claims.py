@@ -9,9 +9,10 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -32,6 +33,7 @@ class Claim:
         inbox: the inbox that it came into.
         subfolder: the folder inside the inbox that it was in, or an empty string.
         suspect: an ingester died while it examined this file.
+        claimed_at_s: monotonic.
     """
 
     claim_id: str
@@ -39,6 +41,7 @@ class Claim:
     inbox: Path
     subfolder: str = ""
     suspect: bool = False
+    claimed_at_s: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def name(self) -> str:

@@ -95,7 +95,11 @@ class Looks:
         head = os.pread(descriptor, 32, 0)
         tail = os.pread(descriptor, 64, max(0, about.st_size - 64))
         known_closed = closed or writer is False
-        if known_closed and looks_complete(head, tail, about.st_size):
+
+        def read(at: int, count: int) -> bytes:
+            return os.pread(descriptor, count, at)
+
+        if known_closed and looks_complete(head, tail, about.st_size, read):
             return Readiness.READY
         # Nobody has it open but its end is missing (a writer that re-opens?), or the system can't tell.
         return self._settled(path, about, self._settle_s)

@@ -6,6 +6,7 @@ import stat
 import time
 from dataclasses import dataclass
 
+from ingest.checks import Checks
 from ingest.claims import Claim
 from ingest.completeness import has_writer
 from ingest.names import parse_name
@@ -41,6 +42,8 @@ class Intake:
 
     settings: Settings
     store: ImageStore
+    checks: Checks | None = None
+    """Processes to check pictures in; None: in the threads that examine."""
 
     def examine(self, claim: Claim, aside: Aside) -> Photograph:
         """Put the picture in a claim, and its sidecar, aside for the store (there after `store.commit`).
@@ -109,6 +112,8 @@ class Intake:
         limits = {"max_bytes": self.settings.max_file_bytes, "max_pixels": self.settings.max_pixels}
         if claim.suspect:
             return check_isolated(claim.path, **limits)
+        if self.checks is not None:
+            return self.checks.check(data)
         return check_picture(data, **limits)
 
 

@@ -8,6 +8,7 @@ A name is read in four steps: ``stems`` takes off the extension and settles the 
 numbers, ``candidates`` decides which of them are meant for a place, ``pairs`` reads two of them as one.
 """
 
+import functools
 from dataclasses import dataclass
 
 from ingest.candidates import find_candidates
@@ -35,6 +36,7 @@ class ParsedName:
     label: str
 
 
+@functools.lru_cache(maxsize=4096)  # asked when a file is claimed, and again when it is examined
 def parse_name(name: str) -> ParsedName:
     """Read a file name, without its folder.
 
@@ -59,7 +61,8 @@ def format_name(coordinates: Coordinates, label: str = "", extension: str = "jpe
     """Write the name of a photograph in the plain form: ``33.8568, 151.2153 cam-7.jpeg``.
 
     The label is cleaned, cut to what a file name can hold, and left out if it would be read as part of the
-    coordinates, such as ``W``. Read back, the name gives the same place to 7 decimals.
+    coordinates, such as ``W``; an ending that would be read as an extension goes. Read back, the name gives
+    the same place to 7 decimals, and is written the same again.
     """
     place = str(coordinates)
     ending = f".{extension.lstrip('.')}"
@@ -70,8 +73,10 @@ def format_name(coordinates: Coordinates, label: str = "", extension: str = "jpe
         room_bytes = _NAME_MAX_BYTES - len(f"{precise} {ending}".encode())
         label = label.encode()[:room_bytes].decode(errors="ignore").rstrip(SEPARATORS)
         name = f"{precise} {label}{ending}"
-        if _reads_back(name, place):
-            return name
+        read = _read_back(name, place)
+        if read is not None:
+            # Of a label that ends like a file's name, "plaza.webp", the ending would go at the next reading.
+            return name if len(read) >= len(label) else format_name(coordinates, read, extension)
     return f"{place}{ending}"
 
 
@@ -80,11 +85,13 @@ def _with_decimals(number: str) -> str:
     return f"{whole}.{decimals:0<4}"
 
 
-def _reads_back(name: str, place: str) -> bool:
+def _read_back(name: str, place: str) -> str | None:
+    """The label that a name is read with, or None where it gives another place, or none."""
     try:
-        return str(parse_name(name).coordinates) == place
+        parsed = parse_name(name)
     except FileNameError:
-        return False
+        return None
+    return parsed.label if str(parsed.coordinates) == place else None
 
 
 def _label(before: str, after: str) -> str:

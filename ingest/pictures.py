@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from ingest.signatures import (
 from ingest.structure import check_structure, corrupt, looks_complete, truncated, webp_size_px
 from shared.coordinates import Coordinates, CoordinatesError
 from shared.errors import TransientError
+from shared.heif import open_heif
 from shared.labels import clean_label, escape_label
 
 __all__ = ["Picture", "PictureError", "check_isolated", "check_picture", "looks_complete", "main"]
@@ -51,12 +52,13 @@ _JPEG_DRAFT = 8  # all coefficients are read, but only one pixel in 8 x 8 is com
 
 # The plugin is chosen here and opened directly: Image.open would hold the file against Pillow's own pixel
 # limit, a global which belongs to the whole process. A multi-picture JPEG opened so is its first picture.
-_PLUGINS: dict[PictureFormat, type[ImageFile.ImageFile]] = {
+_PLUGINS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+    "heic": open_heif,
 }
 _LIMIT_LOCK = threading.Lock()
 

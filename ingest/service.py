@@ -1,6 +1,5 @@
 """The ingest service: inbox folders in, incidents in the queue out."""
 
-import functools
 import json
 import threading
 import time
@@ -14,19 +13,26 @@ import structlog
 from redis.exceptions import RedisError
 
 from ingest.admission import admit
+from ingest.cameras import Cameras
+from ingest.checks import Checks
 from ingest.claiming import Claimer
 from ingest.claims import Claim, Claims, instance_name
 from ingest.intake import Intake, StillWritten
+from ingest.rates import Rates
 from ingest.rejects import Rejects
 from ingest.retention import prune
+from ingest.tallies import count_admitted, count_rejected
 from ingest.watching import Watch
+from shared import metrics
 from shared.broker import Broker, BrokerAwayError, patiently
 from shared.cores import usable_cores
 from shared.durable import Aside
 from shared.errors import ConfigError, PermanentError, TransientError
+from shared.heartbeats import INGEST, beat
 from shared.images import ImageStore, StoreAwayError
 from shared.incidents import Photograph, utc_now
 from shared.keys import COUNTS, INGESTER_PREFIX
+from shared.refusals import refusal
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -40,6 +46,9 @@ CHUNK = 16
 KEEPERS = 5
 """Threads of which one keeps a batch and the others remove its claims: a disk told at once which blocks are
 free takes milliseconds a file, and several of them together."""
+
+FAR_THREADS = 16
+"""They examine, and store, where the image store is no folder: three requests of 50 ms a photograph, say."""
 
 HEARTBEAT_S = 5.0
 FAULTS_ALLOWED = 3
@@ -58,8 +67,10 @@ class _Batch:
 class IngestService:
     """Claims files in one thread, examines them in several, keeps and admits them in one more."""
 
-    def __init__(self, settings: Settings, broker: Broker, store: ImageStore) -> None:
-        """Open the inboxes, making those that are missing.
+    def __init__(
+        self, settings: Settings, broker: Broker, store: ImageStore, checks: Checks | None = None
+    ) -> None:
+        """Open the inboxes, making those that are missing; pictures are checked by `checks`, or in threads.
 
         Raises:
             ConfigError: an inbox can't be used.
@@ -67,11 +78,13 @@ class IngestService:
         self._settings = settings
         self._broker = broker
         self._store = store
-        self._intake = Intake(settings, store)
+        self._intake = Intake(settings, store, checks)
         self._rejects = Rejects(settings.rejected_dir)
         self._instance = instance_name()
+        self._cameras = Cameras(broker, settings.silence_s)
         self._stopping = threading.Event()
-        self._threads = max(2, min(8, usable_cores()))
+        # Those that wait for a network need no core.
+        self._threads = max(2, min(8, usable_cores())) if store.is_local else FAR_THREADS
         self._outcomes: Counter[str] = Counter()
         self._store_away = False
         self._faults: Counter[str] = Counter()
@@ -90,7 +103,10 @@ class IngestService:
                     remedy="let the ingester's user write to it, or set ALMENARA_INBOX to another folder",
                 ) from error
         watch = Watch(inboxes, recursive=settings.recursive, polling=settings.observer == "polling")
-        self._claimer = Claimer(watch, claims, settle_s=settings.settle_s, rescan_s=settings.rescan_s)
+        self._rates = Rates(settings.label_rate)
+        self._claimer = Claimer(
+            watch, claims, self._rates, settle_s=settings.settle_s, rescan_s=settings.rescan_s
+        )
         self._claims = {each.inbox: each for each in claims}
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -131,12 +147,14 @@ class IngestService:
                 elif claims := self._claimer.next_batch(
                     min(CHUNK, self._most), wait_s=_wait_s(batch, keeping)
                 ):
-                    self._examine(claims, batch, pool)
+                    self._examine(claims, batch, pool, stop)
             keeping.result()
         finally:
             batch.aside.discard()
 
-    def _examine(self, claims: list[Claim], batch: "_Batch", pool: ThreadPoolExecutor) -> None:
+    def _examine(
+        self, claims: list[Claim], batch: "_Batch", pool: ThreadPoolExecutor, stop: Callable[[], bool]
+    ) -> None:
         for inbox, held in self._claims.items():
             try:
                 held.note_examined([claim for claim in claims if claim.inbox == inbox])
@@ -147,14 +165,20 @@ class IngestService:
         # A few parts, not single claims: handing one from thread to thread costs as much as reading its name.
         size = max(1, -(-len(claims) // self._threads))
         parts = [claims[begin : begin + size] for begin in range(0, len(claims), size)]
-        for examined in pool.map(functools.partial(self._examined, aside=batch.aside), parts):
-            for claim, outcome in examined:
+        tasks = [pool.submit(self._examined, part, batch.aside) for part in parts]
+        # Pictures made to take long take their time one after another: it is no sign that we hang.
+        while futures.wait(tasks, timeout=HEARTBEAT_S).not_done:
+            self._beat()
+            stop()
+        for task in tasks:
+            for claim, outcome in task.result():
                 if isinstance(outcome, Photograph):
                     batch.photographs.append((claim, outcome))
                 elif outcome is not None:
                     self._reject(claim, outcome)
 
     def _keep(self, batch: "_Batch", keepers: ThreadPoolExecutor, stop: Callable[[], bool]) -> None:
+        began_s = time.monotonic()
         try:
             self._store.commit(batch.aside)
         except StoreAwayError as error:
@@ -164,6 +188,7 @@ class IngestService:
             # Should the fault be one picture's, its mates are rid of it when they meet again in halves.
             self._most = max(1, len(batch.photographs) // 2)
             return
+        metrics.INGEST_STORE.observe(time.monotonic() - began_s)
         self._store_away = False
         self._most = min(BATCH, 2 * self._most)
         # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
@@ -173,9 +198,9 @@ class IngestService:
         )
         claims = [claim for claim, _ in batch.photographs]
         list(keepers.map(self._release, [claims[part :: KEEPERS - 1] for part in range(KEEPERS - 1)]))
-        for (_, photograph), admission in zip(batch.photographs, admitted, strict=True):
-            self._outcomes[admission] += 1
-            log.debug("taken in", outcome=admission, incident=photograph.incident_id, name=photograph.name)
+        self._cameras.note(photograph.label for _, photograph in batch.photographs)
+        self._outcomes.update(admitted)
+        count_admitted(batch.photographs, admitted)
         log.info("photographs taken in", **Counter(admitted), waiting=self._claimer.backlog())
 
     def _release(self, claims: list[Claim]) -> None:
@@ -238,6 +263,7 @@ class IngestService:
             return
         self._claims[claim.inbox].release(claim)
         self._outcomes["rejected"] += 1
+        count_rejected(reject.reason)
         log.warning(
             "file rejected", name=reject.name, reason=reject.reason, detail=reject.detail, kept=reject.path
         )
@@ -247,15 +273,22 @@ class IngestService:
             log.debug("a rejection was not counted; the rejected folder has it")
 
     def _say_store_away(self, error: Exception) -> None:
+        metrics.INGEST_STORE_FAULTS.inc()
         if not self._store_away:
             log.error("photographs can't be stored, trying again", error=str(error))
         self._store_away = True
+
+    def held_back(self) -> dict[str, int]:
+        """Files that wait for the rate of their label, of those labels with the most."""
+        return self._rates.held_back()
 
     def _held(self) -> list[int]:
         return [claims.held() for claims in self._claims.values()]
 
     def _beat(self) -> None:
         """Every few seconds say that this ingester lives."""
+        metrics.INGEST_WAITING.set(self._claimer.backlog())
+        self._cameras.begin()
         now_s = time.monotonic()
         if now_s - self._beat_at_s >= HEARTBEAT_S:
             self._beat_at_s = now_s
@@ -263,11 +296,15 @@ class IngestService:
                 "instance": self._instance,
                 "inboxes": [str(inbox) for inbox in self._claims],
                 "held": sum(self._held()),
+                "held_back": self.held_back(),
                 **self._outcomes,
             }
             try:
                 self._broker.set(INGESTER_PREFIX + self._instance, json.dumps(about), ex=int(HEARTBEAT_S * 4))
-            except RedisError:
+                beat(self._broker, INGEST, self._instance)
+            except RedisError as error:
+                if refused := refusal(error):
+                    raise refused from error  # not only once a photograph comes
                 log.debug("broker away at a heartbeat")
 
     def _prune(self) -> None:

@@ -3,9 +3,10 @@
 import re
 from typing import Literal
 
+from shared import heif
 from shared.errors import PermanentError
 
-PictureFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+PictureFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "heic"]
 
 FORMAT_NAMES: dict[PictureFormat, str] = {
     "jpeg": "JPEG",
@@ -13,6 +14,7 @@ FORMAT_NAMES: dict[PictureFormat, str] = {
     "webp": "WebP",
     "bmp": "BMP",
     "tiff": "TIFF",
+    "heic": "HEIC",
 }
 
 
@@ -57,15 +59,18 @@ _FOREIGN = (
 )
 
 # The brand of an ISO media file (bytes 8 to 12 of the "ftyp" box).
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_OTHER_HEIF_BRANDS = frozenset({b"mif1", b"msf1"})
 
 _HTML = re.compile(rb"\s{0,64}(?:<!doctype\s+html|<html|<head|<body)", re.IGNORECASE)
 _XML = re.compile(rb"\s{0,64}(?:<\?xml|<svg)", re.IGNORECASE)
 
 
 def picture_format(data: bytes) -> PictureFormat | None:
-    """Tell which of the accepted formats these bytes begin, from the first 32; None when it is none."""
+    """Tell which of the accepted formats these bytes begin, from the first 32; None when it is none.
+
+    HEIC is one where the extra `heic` is installed.
+    """
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"  # MPO and other multi-picture JPEGs begin so too
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -76,6 +81,8 @@ def picture_format(data: bytes) -> PictureFormat | None:
         return "tiff"
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _DIB_HEADER_BYTES:
         return "bmp"
+    if heif.is_heif(data):
+        return "heic" if heif.is_available() else None
     return "bmp" if is_bare_dib(data) else None
 
 
@@ -94,7 +101,7 @@ def foreign_error(data: bytes) -> PictureError:
 
 def _foreign_kind(head: bytes) -> tuple[str, str]:
     if head[4:8] == b"ftyp":
-        return _iso_media_kind(head[8:12])
+        return _iso_media_kind(head)
     for start, looks_like, remedy in _FOREIGN:
         if head.startswith(start):
             return looks_like, remedy
@@ -112,11 +119,14 @@ def _foreign_kind(head: bytes) -> tuple[str, str]:
     return "of an unknown kind", _SEND
 
 
-def _iso_media_kind(brand: bytes) -> tuple[str, str]:
-    if brand in _HEIF_BRANDS:
-        return "a HEIC picture", "send JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-    if brand in _AVIF_BRANDS:
+def _iso_media_kind(head: bytes) -> tuple[str, str]:
+    brand = head[8:12]
+    if heif.is_heif(head):
+        return "a HEIC picture, which is taken with an extra that is not installed here", heif.REMEDY
+    if brand in _AVIF_BRANDS or (brand in _OTHER_HEIF_BRANDS and b"avi" in head[16:32]):
         return "an AVIF picture", "send JPEG"
+    if brand in _OTHER_HEIF_BRANDS:
+        return "a HEIF picture of an unknown kind", "send JPEG"
     if brand == b"crx ":
         return "a Canon RAW file", "set the camera to JPEG"
     if brand == b"qt  ":

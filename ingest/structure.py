@@ -7,8 +7,10 @@ only lengths and markers, so they cost little beside decoding.
 
 import re
 import zlib
+from collections.abc import Callable
 
 from ingest.signatures import PictureError, PictureFormat, picture_format
+from shared import heif
 
 # Cameras write some ten scans and some ten segments. A file with thousands keeps a decoder busy for hours.
 _MAX_JPEG_SCANS = 100
@@ -29,13 +31,16 @@ _STARTS = frozenset(
 )
 
 
-def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
+def looks_complete(
+    head: bytes, tail: bytes, size_bytes: int, read: Callable[[int, int], bytes] | None = None
+) -> bool:
     """Guess whether a file has been written to its end, without reading it.
 
     Args:
         head: its first 32 bytes, or all of a smaller one.
         tail: its last 64 bytes, or all of a smaller one.
         size_bytes: its size.
+        read: gives so many of its bytes from an offset on, for a format whose lengths lie about in it.
 
     Returns:
         False only for what is certainly or very likely unfinished; True where the first bytes can't tell,
@@ -44,7 +49,7 @@ def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
     """
     if size_bytes == 0 or not head.strip(b"\0"):
         return False  # zeros first: space was reserved and nothing written yet
-    if size_bytes < _SMALLEST_BYTES and head[:2] in _STARTS:
+    if size_bytes < _SMALLEST_BYTES and (head[:2] in _STARTS or _begins_boxes(head)):
         return False
     match picture_format(head):
         case "jpeg":
@@ -55,8 +60,15 @@ def looks_complete(head: bytes, tail: bytes, size_bytes: int) -> bool:
             return _little(head[4:8]) + 8 <= size_bytes
         case "bmp" if head.startswith(b"BM"):
             return _little(head[2:6]) <= size_bytes
+        case "heic" if read is not None:
+            found = heif.frame(read, size_bytes)
+            return found.ends_at <= size_bytes and {b"meta", b"mdat"} <= found.kinds
         case _:
             return True
+
+
+def _begins_boxes(head: bytes) -> bool:
+    return head[:3] == b"\0\0\0" and b"ftyp".startswith(head[4:8])
 
 
 def check_structure(kind: PictureFormat, data: bytes) -> None:
@@ -74,6 +86,8 @@ def check_structure(kind: PictureFormat, data: bytes) -> None:
         case "webp":
             if _little(data[4:8]) + 8 > len(data):
                 raise truncated("WebP")
+        case "heic":
+            _check_heic(data)
         case "bmp" | "tiff":
             pass  # no marks to walk: the decoder misses rows that aren't there
 
@@ -145,6 +159,17 @@ def _check_png(data: bytes) -> None:
             return
         at = end + 4
     raise corrupt("PNG", f"more than {_MAX_PNG_CHUNKS} chunks")
+
+
+def _check_heic(data: bytes) -> None:
+    found = heif.frame(lambda at, count: data[at : at + count], len(data))
+    if found.ends_at > len(data):
+        raise truncated("HEIC")
+    if not found.sound:
+        raise corrupt("HEIC", "a box in it has an impossible length")
+    # What is small may lie within "meta".
+    if b"meta" not in found.kinds or (b"mdat" not in found.kinds and b"idat" not in data):
+        raise truncated("HEIC")
 
 
 def _big(data: bytes) -> int:

@@ -210,7 +210,7 @@ def _change(entry: tuple[bytes, dict[bytes, bytes]]) -> Change:
     text = fields.get(b"row", b"")
     try:
         outcomes: list[Outcome] = json.loads(fields.get(b"outcomes", b"[]"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BoardError(f"entry {entry_id!r} of a board has damaged outcomes") from error
     row = _row(text) if text else None
     return Change(_version(entry_id), row, text.decode("utf-8", "replace"), outcomes)
@@ -221,7 +221,7 @@ def _row(text: bytes) -> Row:
         row: Row = json.loads(text)
         if row["schema_version"] != SCHEMA_VERSION:
             raise BoardError("a row of the board is of another version", remedy="upgrade the console")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BoardError(f"a row of the board is damaged: {error!r}") from error
     return row
 

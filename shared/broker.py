@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,7 @@ import redis
 import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    AuthenticationError,
     ClusterDownError,
-    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -35,6 +34,8 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from shared.errors import ConfigError, TransientError
 from shared.keys import QUEUE
+from shared.refusals import refusal
+from shared.sentinels import connect_by_sentinels, is_sentinel_url, is_watched
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -59,6 +60,8 @@ _PASSING_REPLIES = ("UNBLOCKED", "BUSY", "MISCONF", "NOREPLICAS")
 
 SOCKET_TIMEOUT_S = 5.0
 MAX_WAIT_S = 2.0
+REPLICA_WAIT_MS = 2000
+"""Well under the time that a reply may take."""
 
 
 class BrokerAwayError(TransientError):
@@ -67,9 +70,15 @@ class BrokerAwayError(TransientError):
     default_reason = "broker_away"
 
 
+class StoppedError(BrokerAwayError):
+    """Raised when who waits for the broker is told to stop: not a fault of whoever waited."""
+
+    default_reason = "stopped"
+
+
 def is_broker_fault(error: BaseException) -> bool:
-    """Whether waiting can cure it: away, loading, read-only, full. A wrong password or command is not."""
-    if isinstance(error, AuthenticationError | NoPermissionError):
+    """Whether waiting can cure it: away, loading, read-only, full. No wrong password or command."""
+    if refusal(error) is not None:
         return False
     if isinstance(error, _PASSING):
         return True
@@ -83,28 +92,56 @@ def connect(settings: Settings) -> Broker:
         ConfigError: the URL can't be understood.
     """
     url = settings.redis_url or f"unix://{settings.broker_socket}"
-    try:
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
         # Waiting out a fault is `patiently`'s work, so that every wait is logged; redis-py's own retries are
         # off.
-        client: Broker = redis.Redis.from_url(
-            url,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=SOCKET_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            client_name="almenara",
-        )
-    except (ValueError, RedisError) as error:
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "client_name": "almenara",
+        "driver_info": None,  # a courtesy that Redis 7.0 does not know, and so no ACL for it can allow
+    }
+    try:
+        if is_sentinel_url(url):
+            client: Broker = connect_by_sentinels(url, **options)
+        else:
+            client = redis.Redis.from_url(url, **options)
+        _check_files(client.connection_pool.connection_kwargs)
+    except (TypeError, ValueError, RedisError) as error:
         # The error's own text may hold a part of the password.
         raise ConfigError(
             "ALMENARA_REDIS_URL is no broker's address",
-            remedy="use redis://, rediss:// or unix://; in a password write / # @ as %2F %23 %40",
+            remedy="use redis://, rediss://, redis+sentinel:// or unix://; in a password write / # @ as "
+            "%2F %23 %40",
         ) from error
     return client
 
 
-def check(broker: Broker, settings: Settings) -> dict[str, Any]:
+def _check_files(options: dict[str, Any]) -> None:
+    """The files of TLS can be read: redis-py would take one that is missing for a broker that is away."""
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if not (path := options.get(name)):
+            continue
+        try:
+            if name == "ssl_ca_certs":
+                ssl.create_default_context().load_verify_locations(cafile=path)
+            else:
+                Path(path).open("rb").close()
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"{name} of ALMENARA_REDIS_URL, {path}, can't be used: {error.strerror or error}",
+                remedy="name a PEM file that this service's user may read",
+            ) from error
+
+
+def check(broker: Broker, settings: Settings, *, stop: Callable[[], bool] | None = None) -> dict[str, Any]:
     """Ask the broker who it is; the reply of INFO.
+
+    Args:
+        broker: which.
+        settings: say where it is.
+        stop: one that is away is waited for until this turns true; None does not wait.
 
     Raises:
         BrokerAwayError: it does not answer.
@@ -121,11 +158,11 @@ def check(broker: Broker, settings: Settings) -> dict[str, Any]:
         else "start it with `almenara up`, run this where its state folder is, or set ALMENARA_REDIS_URL"
     )
     try:
-        about: dict[str, Any] = broker.info()
+        about: dict[str, Any] = broker.info() if stop is None else patiently(broker.info, stop=stop)
     except RedisError as error:
         if is_broker_fault(error):
             raise BrokerAwayError(f"{where} does not answer ({_words(error)})", remedy=remedy) from error
-        raise ConfigError(
+        raise refusal(error) or ConfigError(
             f"{where} refuses us: {error}", remedy="check user, password and ACL in the URL"
         ) from error
     if about.get("cluster_enabled"):
@@ -156,8 +193,9 @@ def patiently(
         sleep: seconds to wait; jittered, growing from 0.05 s to MAX_WAIT_S.
 
     Raises:
-        BrokerAwayError: `stop` turned true while the broker was away.
-        RedisError: a fault that waiting does not cure.
+        StoppedError: `stop` turned true while the broker was away.
+        BrokerRefusesError: a wrong password, right or certificate; a RedisError, too.
+        RedisError: another fault that waiting does not cure.
     """
     away = back = False
     wait_s = 0.05
@@ -167,12 +205,12 @@ def patiently(
                 outcome = work()
             except RedisError as error:
                 if not is_broker_fault(error):
-                    raise
+                    raise refusal(error) or error from error
                 if not away:
                     away = True
                     _outage.begin(error)
                 if stop():
-                    raise BrokerAwayError(f"stopped while the broker was away ({error})") from error
+                    raise StoppedError(f"stopped while the broker was away ({error})") from error
                 sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 wait_s = min(wait_s * 2, MAX_WAIT_S)
             else:
@@ -237,38 +275,56 @@ class Script:
         """Run once with `arguments` as the script's `a`."""
         return self.run_many(broker, [(arguments, ())])[0]
 
-    def run_many(self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]]) -> list[Any]:
+    def run_many(
+        self,
+        broker: Broker,
+        calls: Sequence[tuple[dict[str, Any], Sequence[Any]]],
+        *,
+        outlives_master: bool = False,
+    ) -> list[Any]:
         """Run once for each call, in one pipeline; the replies, in order.
 
         Args:
             broker: where.
             calls: the script's `a`, and what follows it in ARGV.
+            outlives_master: with Sentinels, wait until a replica has it: a failover loses what none has.
 
         Raises:
             RedisError: the first error of any call; the other calls may have run.
         """
-        replies = self._pipelined(broker, calls)
+        replies = self._pipelined(broker, calls, outlives_master)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # A new or restarted broker: it learns the script, and runs what it could not.
             broker.script_load(self.source)
             redo = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            for index, reply in zip(
-                redo, self._pipelined(broker, [calls[index] for index in redo]), strict=True
-            ):
+            again = self._pipelined(broker, [calls[index] for index in redo], outlives_master)
+            for index, reply in zip(redo, again, strict=True):
                 replies[index] = reply
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         return replies
 
-    def _pipelined(self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]]) -> list[Any]:
+    def _pipelined(
+        self, broker: Broker, calls: Sequence[tuple[dict[str, Any], Sequence[Any]]], outlives_master: bool
+    ) -> list[Any]:
+        confirm = outlives_master and is_watched(broker)
         with broker.pipeline(transaction=False) as pipeline:
             for arguments, more in calls:
                 # Text from file names and EXIF may hold half a character, which Lua's JSON refuses.
                 text = json.dumps({"rq": RQ_KEY_PREFIX, "queue": QUEUE, **arguments}, ensure_ascii=False)
                 payload = text.encode("utf-8", "replace")
                 pipeline.execute_command("EVALSHA", self._sha, 0, payload, *more)  # type: ignore[no-untyped-call]
-            return list(pipeline.execute(raise_on_error=False))
+            if confirm:  # of this connection's writes, so in this pipeline
+                pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)  # type: ignore[no-untyped-call]
+            replies = list(pipeline.execute(raise_on_error=False))
+        if confirm:
+            replicas = replies.pop()
+            if isinstance(replicas, Exception):
+                raise replicas
+            if replicas < 1:
+                raise RedisTimeoutError("no replica has confirmed it; a failover would lose it")
+        return replies
 
 
 def words(flat: Any) -> dict[str, str]:

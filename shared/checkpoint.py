@@ -84,8 +84,17 @@ class Checkpoint:
                 f"the checkpoint {path} can't be read: {error.strerror or error}",
                 remedy="set ALMENARA_CHECKPOINT to a .safetensors file that this user may read",
             ) from error
+        # One read for hash, header and weights: a file replaced meanwhile can't mix two models.
+        return cls.parse(content, path)
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Self:
+        """The same from the bytes of a file at `path`, or to be there.
+
+        Raises:
+            ConfigError: they are no checkpoint, or do not fit together.
+        """
         try:
-            # One read for hash, header and weights: a file replaced meanwhile can't mix two models.
             weights = safetensors.numpy.load(content)
             return cls(
                 weights=weights,

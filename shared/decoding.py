@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from shared import heif
 from shared.errors import PermanentError
 
 MAX_PIXELS = 100_000_000
@@ -70,6 +71,8 @@ class ImageError(PermanentError):
 @contextmanager
 def opened(image_bytes: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
     """A JPEG, PNG, WebP, BMP or TIFF file, opened and not yet decoded; of several frames the first.
+
+    With the extra `heic`, HEIC too.
 
     Whatever is raised while it is open comes out as an ImageError: decoding is what happens there. Safe to
     call from several threads.
@@ -164,6 +167,10 @@ def _open(image_bytes: bytes) -> ImageFile:
     for signature, opener in _FORMATS:
         if image_bytes.startswith(signature):
             return _tolerant(opener, image_bytes)
+    if heif.is_heif(image_bytes):
+        if not heif.is_available():
+            raise ImageError("a HEIC picture can't be opened here", remedy=heif.REMEDY)
+        return _tolerant(heif.open_heif, image_bytes)
     raise ImageError("not a JPEG, PNG, WebP, BMP or TIFF file")
 
 

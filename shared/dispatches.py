@@ -232,7 +232,7 @@ def decision_of(incident: Incident, verdict: Verdict, situation: str | None) -> 
     try:
         scores = {str(word): float(score) for word, score in json.loads(fields.get("scores") or "{}").items()}
         confidence = float(fields.get("confidence") or 0)
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, RecursionError):
         scores, confidence = {}, 0.0
     return Decision(
         verdict=verdict,

@@ -3,23 +3,26 @@
 import contextlib
 import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from shared.durable import Aside, make_folders_durably, make_last_folder, sync_path, write_durably
-from shared.errors import AlmenaraError, ConfigError, PermanentError, TransientError
+from shared.errors import AlmenaraError, PermanentError, TransientError
 from shared.incidents import Photograph, RecordError, encoded
+from shared.objects import NoSuchFileError, Objects
 
 # Not too many open files, no memory, or a stale mount: these strike every picture.
 _ONE_FILES_FAULT = (errno.EIO, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 PICTURES = "pictures"
 SIDECARS = "incidents"
+MODELS = "models"
+MODEL_S = 120.0
+"""A checkpoint has 43 MB."""
 
 
 class ImageMissingError(PermanentError):
@@ -49,35 +52,40 @@ class ImageStore:
     """Pictures under ``pictures/`` by their SHA-256, and sidecars under ``incidents/`` by incident id.
 
     Writing on a local folder is durable: temporary file, fsync, rename; then `sync` makes the names durable,
-    once for many. Or many are put `aside`, and get their names together. Safe to use from several threads.
+    once for many. Or many are put `aside`, and get their names together. Elsewhere, on S3, each is durable
+    and there as soon as it is put. Announced models lie beside, under ``models/``. For several threads.
     """
 
     def __init__(self, url: str) -> None:
         """Open the store at a folder or fsspec URL, and make it where it is missing.
 
         Raises:
-            ConfigError: the URL is not understood, or its driver is not installed.
+            ConfigError: the URL is not understood, its driver is not installed, or the store says that it is
+                none of ours: no such bucket, a wrong key.
             StoreAwayError: the folder can't be made.
         """
         self.url = url
         self._unsynced: set[Path] = set()
         self._lock = threading.Lock()
-        try:
-            self._fs: Any
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError, OSError) as error:
-            raise ConfigError(
-                f"image store {url!r} can't be opened: {error}",
-                remedy="set ALMENARA_IMAGE_STORE to a folder or URL",
-            ) from error
-        self._local = Path(self._root) if "file" in _protocols(self._fs) else None
+        self._local = _local_folder(url)
+        self._objects = Objects(url) if self._local is None else None
         if self._local is not None:
             for part in (PICTURES, SIDECARS):
                 self._try_local(lambda part=part: make_folders_durably(self._folder() / part))
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder, where many files are kept faster together than one by one."""
+        return self._local is not None
+
+    @staticmethod
+    def model_place(digest: str) -> str:
+        """Where the file of an announced model is in the store."""
+        return f"{MODELS}/{digest}.safetensors"
+
     def aside(self) -> Aside:
         """A place to put many pictures and sidecars; `commit` makes them all durable at once."""
-        return Aside(Path(self._root))
+        return Aside(self._local or Path())
 
     def commit(self, aside: Aside) -> None:
         """Make what was put aside durable, under its final names.
@@ -85,6 +93,8 @@ class ImageStore:
         Raises:
             StoreAwayError: a part of it is not durable; put all of it again.
         """
+        if self._local is None:
+            return  # each was durable when it was put
         self._try_local(aside.commit)
 
     def put_picture(self, data: bytes, sha256: str, extension: str, aside: Aside | None = None) -> str:
@@ -118,6 +128,20 @@ class ImageStore:
             path = self._local / place
             self._try_local(lambda: aside.note(path))
 
+    def put_model(self, data: bytes, digest: str) -> None:
+        """Keep a checkpoint file by its SHA-256; durable when this returns.
+
+        Raises:
+            StoreAwayError: as `put_picture`.
+        """
+        place = self.model_place(digest)
+        if self._objects is None:
+            path = self._folder() / place
+            self._try_local(lambda: self._put_alone(path, data, whole=False))
+            self.sync()
+        else:
+            self._put(place, data)
+
     def sync(self) -> None:
         """Make the names of everything put so far durable.
 
@@ -143,12 +167,11 @@ class ImageStore:
             StoreAwayError: the store can't be read.
         """
         try:
-            data: bytes
-            if self._local is not None:
-                data = (self._local / place).read_bytes()
-            else:
-                data = self._fs.cat_file(f"{self._root}/{place}")
-        except (FileNotFoundError, NotADirectoryError) as error:
+            if self._objects is not None:
+                limit_s = MODEL_S if place.startswith(MODELS) else None
+                return self._objects.read(place, deadline_s=limit_s, others=place.startswith(PICTURES))
+            return (self._folder() / place).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, NoSuchFileError) as error:
             # Not just the root: a mount point is there, and empty, while nothing is mounted on it.
             # Nor is a store without any picture the one that this picture was put into.
             if self._local is not None and not self._holds(place):
@@ -161,41 +184,45 @@ class ImageStore:
                     remedy="check the disk and who owns the file",
                 ) from error
             raise _away(self.url, error) from error
-        return data
 
     def has(self, place: str) -> bool:
         """Whether a picture or sidecar is there."""
         try:
-            if self._local is not None:
-                return (self._local / place).is_file()
-            return bool(self._fs.isfile(f"{self._root}/{place}"))
+            if self._objects is not None:
+                return self._objects.has(place)
+            return (self._folder() / place).is_file()
         except OSError as error:
             raise _away(self.url, error) from error
 
     def sidecars(self) -> Iterator[tuple[str, Photograph | None]]:
         """(place, photograph) of every sidecar; None where one can't be read back."""
-        for place in self._list(SIDECARS, ".json"):
+        for place, _ in self._list(SIDECARS, ".json"):
             try:
                 yield place, Photograph.from_fields(json.loads(self.get(place)))
             except ImageMissingError:
                 continue  # pruned meanwhile
-            except (ImageUnreadableError, RecordError, ValueError, AttributeError):
+            except (ImageUnreadableError, RecordError, ValueError, AttributeError, RecursionError):
                 yield place, None
 
     def pictures(self) -> Iterator[tuple[str, float]]:
         """(place, age in seconds) of every picture."""
         now_s = time.time()
-        for place in self._list(PICTURES, ""):
-            try:
-                modified = self._fs.modified(f"{self._root}/{place}")
-            except FileNotFoundError:
-                continue
-            yield place, now_s - modified.timestamp()
+        for place, changed_at_s in self._list(PICTURES, ""):
+            if changed_at_s is not None:
+                yield place, now_s - changed_at_s
+
+    def models(self) -> Iterator[str]:
+        """Digests of the models that were announced."""
+        for place, _ in self._list(MODELS, ".safetensors"):
+            yield place.rpartition("/")[2].removesuffix(".safetensors")
 
     def remove(self, place: str) -> None:
         """Remove a picture or sidecar; what is gone already is fine."""
         try:
-            self._fs.rm_file(f"{self._root}/{place}")
+            if self._objects is not None:
+                self._objects.remove(place)
+            else:
+                (self._folder() / place).unlink()
         except FileNotFoundError:
             return
         except OSError as error:
@@ -219,16 +246,29 @@ class ImageStore:
                 if path.stat().st_mtime < oldest_s:
                     path.unlink()
 
-    def _list(self, part: str, suffix: str) -> Iterator[str]:
-        prefix = f"{self._root}/{part}"
+    def _list(self, part: str, suffix: str) -> Iterator[tuple[str, float | None]]:
+        """(place, epoch seconds of its last change) of every whole file of a part."""
         try:
-            found = self._fs.find(prefix) if self._fs.exists(prefix) else []
+            found = self._objects.listed(part) if self._objects is not None else self._walked(part)
+            for place, changed_at_s in found:
+                name = place.rsplit("/", 1)[-1]
+                if name.endswith(suffix) and not name.startswith("."):
+                    yield place, changed_at_s
         except OSError as error:
             raise _away(self.url, error) from error
-        for path in found:
-            name = path.rsplit("/", 1)[-1]
-            if name.endswith(suffix) and not name.startswith("."):
-                yield path[len(self._root) :].lstrip("/")
+
+    def _walked(self, part: str) -> Iterator[tuple[str, float | None]]:
+        root = self._folder()
+        if part == MODELS and not (root / part).is_dir():
+            return  # made with the first of them
+        for folder, _, names in os.walk(root / part, onerror=_raise):
+            for name in sorted(names):
+                path = Path(folder, name)
+                try:
+                    changed_at_s = path.stat().st_mtime
+                except FileNotFoundError:
+                    continue  # pruned meanwhile
+                yield path.relative_to(root).as_posix(), changed_at_s
 
     def _folder(self) -> Path:
         assert self._local is not None
@@ -250,18 +290,25 @@ class ImageStore:
             return False  # the usual case, told without the errors of `get`
         try:
             Photograph.from_fields(json.loads(self.get(place)))
-        except (ImageMissingError, ImageUnreadableError, RecordError, ValueError, AttributeError):
+        except (
+            ImageMissingError,
+            ImageUnreadableError,
+            RecordError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+        ):
             return False
         return True
 
     def _put(self, place: str, data: bytes, aside: Aside | None = None) -> None:
-        if self._local is None:
+        if self._objects is not None:
             try:
-                self._fs.pipe_file(f"{self._root}/{place}", data)
+                self._objects.write(place, data)
             except OSError as error:
                 raise _away(self.url, error) from error
             return
-        path = self._local / place
+        path = self._folder() / place
         # A picture's name is its content's digest, and a write cut short never gets the name.
         whole = path.suffix != ".json" and _size_bytes(path) == len(data)
         if aside is None:
@@ -294,9 +341,17 @@ def _size_bytes(path: Path) -> int | None:
         return None
 
 
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+def _local_folder(url: str) -> Path | None:
+    """The folder that a URL names, if it is one on this machine."""
+    if "://" not in url:
+        return Path(url).absolute()
+    scheme, _, rest = url.partition("://")
+    return Path("/" + rest.lstrip("/")) if scheme in ("file", "local") else None
+
+
+def _raise(error: OSError) -> None:
+    """`os.walk` would pass over a folder that can't be read, and an audit believe its pictures lost."""
+    raise error
 
 
 def _away(url: str, error: OSError) -> StoreAwayError:

@@ -18,6 +18,15 @@ CHANGED = "almenara:changed"
 BOARD_VERSION = "almenara:board"
 """The last version of the desk's record that stands on the boards."""
 
+LABEL_SEEN = "almenara:label_seen"
+"""The hash of the cameras that are watched: label -> broker time in seconds of its last picture."""
+
+MODEL = "almenara:model"
+"""The hash that says which model decides (shared/models.py lists its fields); only operators write it."""
+
+MODELS = "almenara:models"
+"""The stream of what became of models: announced by operators, swapped or refused by workers. Bounded."""
+
 
 def incident_key(incident_id: str) -> str:
     """The hash that holds one incident."""
@@ -52,3 +61,33 @@ def open_key(department: str) -> str:
 def alive_key(service: str) -> str:
     """The sorted set of a service's processes that say that they live: name -> broker time in seconds."""
     return f"almenara:alive:{service}"
+
+
+def listening_key(department: str) -> str:
+    """The sorted set of the consoles that listen for a department: console -> broker time in seconds."""
+    return f"almenara:listening:{department}"
+
+
+def dead_letters_key(department: str) -> str:
+    """The stream of dispatches of a department that no receiver of a webhook took."""
+    return f"webhooks:dead:{department}"
+
+
+def webhook_group(name: str) -> str:
+    """The consumer group of one webhook, on each stream that it delivers from."""
+    return f"webhooks:{name}"
+
+
+def webhook_later_key(name: str) -> str:
+    """The sorted set of what one webhook tries again: ``<stream> <entry>`` -> broker time in seconds."""
+    return f"webhooks:later:{name}"
+
+
+def webhook_again_key(name: str) -> str:
+    """The stream of what a person has one webhook deliver once more."""
+    return f"webhooks:again:{name}"
+
+
+def webhook_disabled_key(name: str) -> str:
+    """There while a webhook is sent nothing, because its receiver is gone: JSON of why and when."""
+    return f"webhooks:disabled:{name}"

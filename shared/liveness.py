@@ -16,6 +16,9 @@ SILENT_AFTER_S = 90.0
 START_MORE_S = 30
 """While it starts (a broker that is away is waited for) each turn asks for so many seconds more."""
 
+TELL_S = 5.0
+"""A manager that is busy is waited for so long with what is said only once; a sign of life is said again."""
+
 
 class Liveness:
     """One for each process. Turning is cheap enough for every round of a loop."""
@@ -47,12 +50,12 @@ class Liveness:
         """The service is ready."""
         self.ready = True
         self.turn()
-        self._tell("READY=1")
+        self._tell("READY=1", wait_s=TELL_S)
 
     def end(self) -> None:
         """The service stops, having been told to."""
         self.ready = False
-        self._tell("STOPPING=1")
+        self._tell("STOPPING=1", wait_s=TELL_S)
 
     def silent_s(self) -> float:
         """Seconds since the last turn."""
@@ -67,10 +70,10 @@ class Liveness:
 
         return ask
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, line: str, *, wait_s: float = 0.0) -> None:
         if not self._address:
             return
         # A service must not fall because its manager does not listen.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
+            sock.settimeout(wait_s)
             sock.sendto(line.encode(), self._address)

@@ -58,7 +58,7 @@ class Routing:
                 f"routing file {path} can't be read: {error.strerror}",
                 remedy="set ALMENARA_ROUTING to one that can",
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(
                 f"routing file {path} is not TOML: {error}", remedy="correct that line"
             ) from error

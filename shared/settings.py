@@ -47,8 +47,11 @@ class Settings:
 
     redis_url: str = field(
         default="",
+        repr=False,
         metadata=_setting(
-            str, "broker, as redis://, rediss:// or unix://; empty: the private one", secret=True
+            str,
+            "broker, as redis://, rediss://, redis+sentinel:// or unix://; empty: the private one",
+            secret=True,
         ),
     )
     inbox: tuple[Path, ...] = field(
@@ -140,6 +143,7 @@ class Settings:
 
     database_url: str = field(
         default="",
+        repr=False,
         metadata=_setting(
             str,
             "the desk's record, as postgresql+psycopg:// or sqlite:///; empty: STATE_DIR/desk.db",
@@ -344,7 +348,7 @@ class Settings:
                 value = os.pathsep.join(str(part.resolve()) for part in value)
             elif isinstance(value, Path):
                 value = value.resolve()
-            elif each.name in ("image_store", "users_file") and value and "://" not in value:
+            elif each.name in ("image_store", "users_file", "webhooks") and value and "://" not in value:
                 value = Path(value).resolve()
             environ[PREFIX + each.name.upper()] = "auto" if value is None else str(value)
         return environ

@@ -9,7 +9,9 @@ sees the whole picture squashed to a square, so stretching the map again lays it
 Source: Zhou et al. 2016, "Learning deep features for discriminative localization", section 2.
 """
 
+import hashlib
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +25,7 @@ from shared.confinement import Confinement, cant_start, serve
 from shared.decoding import MAX_PIXELS, fitted, opened, turned, upright
 from shared.errors import ConfigError, PermanentError
 from shared.heat import heat, shares, spread
+from shared.models import FINGERPRINT_DIGITS, fingerprint_of
 from shared.preprocessing import decode
 from worker.inference import Pixels
 from worker.openvino_engine import build, load_openvino
@@ -38,6 +41,12 @@ _ANSWER_S = 20.0
 _LAST_RESORT_S = 60.0
 _MEMORY_BYTES = 3 * 2**30  # OpenVINO takes 0.8 GiB of address space (measured)
 _BYTES_A_PIXEL = 24  # as console/thumbnails.py has it
+
+
+class UnknownModelError(PermanentError):
+    """Raised when the model that decided can't be had any more: another one must not speak for it."""
+
+    default_reason = "unknown_model"
 
 
 class UnknownClassError(PermanentError):
@@ -108,24 +117,43 @@ class Attention:
 class Explainer:
     """Overlays that say why: made in a process of its own, which is started at the first one.
 
+    Always by the model that decided: for another one than the last picture's the process is started anew.
     Safe to use from several threads; one picture is looked at at a time.
     """
 
-    def __init__(self, checkpoint: Path, max_pixels: int = MAX_PIXELS, *, width_px: int = OVERLAY_PX) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        width_px: int = OVERLAY_PX,
+        announced: Callable[[str], Path | None] = lambda _: None,
+    ) -> None:
         """Nothing is loaded yet.
 
         Args:
-            checkpoint: the model file, read when the process starts.
+            checkpoint: the configured model's file, read when the process starts.
             max_pixels: of a picture.
             width_px: of an overlay.
+            announced: the file of another model that a record names, or None.
         """
-        arguments = (str(checkpoint.resolve()), str(max_pixels), str(width_px))
-        self._process = Confinement("worker.attention", *arguments, answer_s=_ANSWER_S)
+        self._configured, self._announced = checkpoint.resolve(), announced
+        self._arguments = (str(max_pixels), str(width_px))
+        self._lock = threading.Lock()
+        self._fingerprint: str | None = None
+        self._file = self._configured
+        self._process = self._started(self._configured)
 
-    def __call__(self, image_bytes: bytes, situation: str) -> bytes:
+    def __call__(self, image_bytes: bytes, situation: str, model: str = "") -> bytes:
         """A PNG with transparency, in the proportions of the whole upright picture, to be laid over it.
 
+        Args:
+            image_bytes: the whole file.
+            situation: one of the model's classes.
+            model: that decided, as the record has it; empty for the configured one.
+
         Raises:
+            UnknownModelError: that model is neither the configured one nor can be had.
             PermanentError: ``unknown_class``: the model has no such class; or the picture can't be decoded.
             TransientError: others are before us, or the process does not start.
             ConfigError: the checkpoint can't be used.
@@ -133,11 +161,36 @@ class Explainer:
         word = situation.encode()
         if not 0 < len(word) < 256:
             raise UnknownClassError("that is no situation")
-        return self._process.ask(bytes([len(word)]) + word + image_bytes)
+        return self._of(model).ask(bytes([len(word)]) + word + image_bytes)
 
     def close(self) -> None:
         """End the process; another picture would start it again."""
         self._process.close()
+
+    def _of(self, model: str) -> Confinement:
+        with self._lock:
+            file = self._configured
+            if model and fingerprint_of(model) != self._configured_fingerprint():
+                found = self._announced(model)
+                if found is None:
+                    raise UnknownModelError(f"it was decided by {model}, which can't be had here any more")
+                file = found
+            if file != self._file:
+                self._process.close()
+                self._file, self._process = file, self._started(file)
+            return self._process
+
+    def _configured_fingerprint(self) -> str:
+        if self._fingerprint is None:
+            try:
+                content = self._configured.read_bytes()
+            except OSError:
+                return ""  # an announced model may be there all the same
+            self._fingerprint = hashlib.sha256(content).hexdigest()[:FINGERPRINT_DIGITS]
+        return self._fingerprint
+
+    def _started(self, checkpoint: Path) -> Confinement:
+        return Confinement("worker.attention", str(checkpoint), *self._arguments, answer_s=_ANSWER_S)
 
 
 def overlay_png(activation: NDArray[np.float32], proportions: tuple[int, int], width_px: int) -> bytes:

@@ -1,7 +1,7 @@
 """A batch of executions through decoding and one forward pass, to decisions."""
 
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from shared.checkpoint import Checkpoint
 from shared.dispatches import Decision
 from shared.errors import AlmenaraError, PermanentError, TransientError
-from shared.images import ImageStore
+from shared.images import ImageStore, StoreAwayError
 from shared.preprocessing import decode
 from shared.verdict import Verdict, judge
+from worker.decoders import Decoders
 from worker.engines import Engine
 from worker.executions import Execution
 
@@ -23,6 +24,15 @@ Pixels = NDArray[np.uint8]
 Fetched = Pixels | AlmenaraError
 Outcome = Decision | AlmenaraError
 """A decision; a PermanentError for review; a TransientError to wait for; any other error to try again."""
+
+
+FORWARD_S = 0.5
+"""A batch is capped at about this much forward time: what waits behind it waits no longer."""
+
+_SILENT = "the image store gives no picture and no answer"
+
+LARGEST_BATCH = 64
+"""Of batches lost with a worker each picture runs alone elsewhere: there must not be too many of them."""
 
 
 class DeviceLostError(Exception):
@@ -37,20 +47,47 @@ class Classifier:
     engine: Engine
     store: ImageStore
     max_pixels: int
+    decoders: Decoders | None = None
+    """Processes to decode in; None: in the threads that fetch, for trusted pictures and tests."""
+    patience_s: float = 30.0
+    """Shorter than a batch may take, so that a store that hangs is not taken for a picture that does."""
 
     @property
     def model(self) -> str:
         """What records say decided."""
         return f"{self.checkpoint.model_id} {self.engine.name}"
 
-    def fetch(self, batch: Sequence[Execution], pool: Executor) -> list[Fetched]:
+    def fetch(
+        self, batch: Sequence[Execution], pool: Executor, moved: Callable[[], None] = lambda: None
+    ) -> list[Fetched]:
         """The pixels of each execution of a batch, in order, or why there are none.
+
+        An image store that lets us wait for `patience_s` without giving any picture counts as away: a worker
+        that ended for it would leave its pictures under suspicion. One that hangs in a decoder is waited for.
 
         Args:
             batch: executions that have an incident.
             pool: threads to fetch and decode in.
+            moved: called for each picture that is had, or can't be.
         """
-        return list(pool.map(self._fetch, batch))
+        read: set[str] = set()
+
+        def fetched(execution: Execution) -> Fetched:
+            try:
+                return self._fetch(execution, read)
+            finally:
+                moved()
+
+        tasks = {pool.submit(fetched, execution): execution.member for execution in batch}
+        waiting, hung = set(tasks), set[Future[Fetched]]()
+        while waiting:
+            done, waiting = wait(waiting, self.patience_s, FIRST_COMPLETED)
+            if not done:
+                hung |= {task for task in waiting if tasks[task] not in read}
+                waiting -= hung
+        for task in hung:
+            task.cancel()
+        return [StoreAwayError(_SILENT) if task in hung else task.result() for task in tasks]
 
     def judge(self, fetched: Sequence[Fetched]) -> list[Outcome]:
         """Decide about each picture of a batch, in order. One bad picture hurts only itself.
@@ -76,10 +113,13 @@ class Classifier:
             detail=error.detail,
         )
 
-    def _fetch(self, execution: Execution) -> Fetched:
+    def _fetch(self, execution: Execution, read: set[str]) -> Fetched:
         assert execution.incident is not None
         try:
             data = self.store.get(execution.incident.photograph.image)
+            read.add(execution.member)
+            if self.decoders is not None:
+                return self.decoders.decode(data, self.checkpoint.preprocessing)
             return decode(data, self.checkpoint.preprocessing, max_pixels=self.max_pixels)
         except (PermanentError, TransientError) as error:
             return error
@@ -127,6 +167,11 @@ class Classifier:
             reason="low_confidence" if judgement.verdict is Verdict.UNSURE else "",
             detail="the model is not sure enough" if judgement.verdict is Verdict.UNSURE else "",
         )
+
+
+def largest_batch(seconds_an_image: float) -> int:
+    """Photographs in one forward pass of an engine that takes so long for each."""
+    return max(1, min(LARGEST_BATCH, int(FORWARD_S / max(seconds_an_image, 1e-6))))
 
 
 def _pictures(fetched: Sequence[Fetched]) -> list[Pixels]:

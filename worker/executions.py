@@ -7,12 +7,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from redis.exceptions import ResponseError
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat
 
-from shared.broker import Broker, Script, words
+from shared import heartbeats
+from shared.broker import Broker, Script, is_broker_fault, words
 from shared.dispatches import Decision, decision_fields, entries
 from shared.errors import PermanentError
 from shared.incidents import Incident, utc_now
@@ -22,7 +24,7 @@ from shared.routing import Routing
 RQ_TTL_S = 3600
 """RQ's own expiry of an execution. Far beyond our lease: our sweep, which costs no retry, comes first."""
 
-WORKER_TTL_S = 60
+WORKER_TTL_S = heartbeats.WORKER_TTL_S
 STUCK_S = 5.0
 RESULT_KEEP_S = 3600
 
@@ -128,6 +130,31 @@ def finish(broker: Broker, decided: Sequence[tuple[Execution, Decision]], terms:
         for execution, decision in decided
     ]
     return [Ending(outcome.decode()) for outcome in _finish.run_many(broker, calls)]
+
+
+def finish_each(
+    broker: Broker, decided: Sequence[tuple[Execution, Decision]], terms: Terms
+) -> list[Ending | PermanentError]:
+    """As `finish`. One whose dispatches the broker will not have, ever, hurts no other; and says why.
+
+    Raises:
+        RedisError: the broker is away, or refuses us altogether.
+    """
+    try:
+        return list(finish(broker, decided, terms))
+    except ResponseError as error:
+        if is_broker_fault(error):
+            raise
+    endings: list[Ending | PermanentError] = []
+    for each in decided:
+        try:
+            endings += finish(broker, [each], terms)
+        except ResponseError as error:
+            if is_broker_fault(error):
+                raise
+            wrong = f"its dispatches can't be written: {error}"
+            endings.append(PermanentError(wrong, reason="unpublishable"))
+    return endings
 
 
 def fail(broker: Broker, execution: Execution, decision: Decision, terms: Terms) -> Ending:

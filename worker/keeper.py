@@ -29,12 +29,24 @@ class Keeper:
         *,
         lease_s: float,
         batch_timeout_s: float,
+        in_time: Callable[[], None] = lambda: None,
     ) -> None:
+        """Nothing is renewed yet.
+
+        Args:
+            broker: where leases are.
+            worker: RQ's name of it.
+            about: what the worker's record says.
+            lease_s: how long a lease lasts.
+            batch_timeout_s: how long a batch may take until it is judged.
+            in_time: called while one takes its time: the worker's main loop may wait for it, and lives.
+        """
         self._broker = broker
         self._worker = worker
         self._about = about
         self._lease_s = lease_s
         self._batch_timeout_s = batch_timeout_s
+        self._in_time = in_time
         self._held: dict[str, Execution] = {}
         self._judged: set[str] = set()
         self._unjudged = 0
@@ -59,6 +71,12 @@ class Keeper:
             self._held |= {execution.member: execution for execution in batch}
             self._unjudged += 1
             if self._unjudged == 1:
+                self._hangs_at_s = time.monotonic() + self._batch_timeout_s
+
+    def moved(self) -> None:
+        """A picture of a batch was fetched: a store that is only slow hangs nothing."""
+        with self._lock:
+            if self._unjudged:
                 self._hangs_at_s = time.monotonic() + self._batch_timeout_s
 
     def judged(self, batch: Iterable[Execution]) -> None:
@@ -101,7 +119,9 @@ class Keeper:
 
     def _run(self) -> None:
         wait_s = self._lease_s / 4
+        asked_s = time.monotonic()
         while not self._stopping.wait(wait_s):
+            self._excuse(time.monotonic() - asked_s - wait_s)
             self._end_if_hung()
             try:
                 self.renew()
@@ -111,6 +131,13 @@ class Keeper:
                 wait_s = 0.5
                 if not is_broker_fault(error):
                     log.error("leases can't be renewed", error=str(error))
+            asked_s = time.monotonic()
+
+    def _excuse(self, late_s: float) -> None:
+        """A process that was stopped, or a machine that slept, is no batch that hangs."""
+        if late_s > 1.0:
+            with self._lock:
+                self._hangs_at_s += late_s
 
     def _end_if_hung(self) -> None:
         with self._lock:
@@ -120,3 +147,5 @@ class Keeper:
             # A thread can't be interrupted in a decoder or a driver. Ending the process hands its jobs on.
             log.critical("a batch hangs; ending this worker so that others take it", jobs=jobs)
             os._exit(EXIT_HUNG)
+        if jobs and self._unjudged:
+            self._in_time()

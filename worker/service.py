@@ -3,8 +3,6 @@
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,38 +16,35 @@ from rq.suspension import is_suspended
 from rq.utils import now as rq_now
 from rq.worker.base import BaseWorker, WorkerStatus
 
+from shared import metrics
 from shared.broker import Broker, BrokerAwayError, is_broker_fault, patiently
-from shared.errors import AlmenaraError, PermanentError, TransientError
+from shared.errors import AlmenaraError
 from shared.keys import QUEUE
+from shared.liveness import Liveness
 from shared.routing import Routing
 from shared.settings import Settings
-from worker.batches import Classifier, DeviceLostError, Outcome
+from worker.batches import Classifier, DeviceLostError, Outcome, largest_batch
 from worker.executions import (
     WORKER_TTL_S,
-    Ending,
     Execution,
     Terms,
-    fail,
-    finish,
     new_ids,
     release,
     start,
     sweep,
 )
 from worker.keeper import EXIT_HUNG, Keeper
+from worker.models import Models
+from worker.publishing import Publisher
 from worker.stages import Stages
+from worker.swapping import Swapper
+from worker.tallies import count_batch
 
 log = structlog.get_logger()
 
 POP_TIMEOUT_S = 1
 SWEEP_EVERY_S = 2.0
 MAINTAIN_EVERY_S = 30.0
-FORWARD_S = 0.5
-"""A batch is capped at about this much forward time: what waits behind it waits no longer."""
-
-LARGEST_BATCH = 64
-"""Of batches lost with a worker each picture runs alone elsewhere: there must not be too many of them."""
-
 EXIT_LEFT = 1
 """Of a worker that a second signal made leave."""
 
@@ -64,8 +59,25 @@ class BatchWorker(BaseWorker):
     ends at faults of the broker that ours waits out, and does its bookkeeping job by job.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, classifier: Classifier, routing: Routing) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        classifier: Classifier,
+        routing: Routing,
+        *,
+        liveness: Liveness | None = None,
+        models: Models | None = None,
+    ) -> None:
         """Register nothing yet; asks the broker for this connection's address.
+
+        Args:
+            settings: say how much, how long.
+            broker: where the queue is.
+            classifier: decides at first.
+            routing: who is told.
+            liveness: is told that the loop turns.
+            models: makes other announced models; None stays with the first one.
 
         Raises:
             RedisError: the broker is away or refuses.
@@ -84,25 +96,26 @@ class BatchWorker(BaseWorker):
         self._queue = queue
         self._limit = settings.max_batch or 1
         self._keep_s = int(settings.retention_days * 86400)
-        self._counts: Counter[str] = Counter()
         self._swept_at_s = 0.0
         self._maintained_at_s = time.monotonic()
-        self._pause_s = 0.0
         self._leaving = False
-        self._stages = Stages()
+        self._stages = Stages(far=not classifier.store.is_local)
+        self._swapper = Swapper(broker, self.name, models, self._stages.warm)
+        self._liveness = liveness or Liveness()
         self.keeper = Keeper(
             broker,
             self.name,
             self.about,
             lease_s=settings.lease_s,
             batch_timeout_s=settings.batch_timeout_s,
+            in_time=self._liveness.turn,
         )
+        self._publisher = Publisher(broker, self.keeper, self._told_to_stop)
 
     def warm_up(self) -> None:
         """Run the model once before saying ready, and size the batches by what it takes."""
-        seconds = self._stages.warm(self._classifier.engine.warm_up)
-        if self._settings.max_batch is None:
-            self._limit = max(1, min(LARGEST_BATCH, int(FORWARD_S / max(seconds, 1e-6))))
+        classifier, seconds = self._swapper.warm_first(self._classifier)
+        self._decide_with(classifier, seconds)
         log.info(
             "model ready",
             model=self._classifier.model,
@@ -110,12 +123,19 @@ class BatchWorker(BaseWorker):
             max_batch=self._limit,
         )
 
+    def _decide_with(self, classifier: Classifier, seconds_an_image: float) -> None:
+        self._classifier = classifier
+        if self._settings.max_batch is None:
+            self._limit = largest_batch(seconds_an_image)
+        metrics.WORKER_MODEL.info({"model": classifier.checkpoint.model_id, "engine": classifier.engine.name})
+
     def about(self) -> dict[str, Any]:
         """What RQ's hash of this worker says, but for its counters."""
         self.last_heartbeat = rq_now()
         return self.serialize() | {
             "state": str(WorkerStatus(self._state).value),
             "model": self._classifier.model,
+            **self._swapper.about(),
         }
 
     def work(self, *_: Any, **__: Any) -> bool:
@@ -128,8 +148,9 @@ class BatchWorker(BaseWorker):
         try:
             patiently(self._register, stop=self._told_to_stop)
             self.keeper.start()
+            self._swapper.start()
             log.info("worker ready", worker=self.name, queue=QUEUE)
-            while not self._stop_requested:
+            while not self._told_to_stop():
                 self._turn()
             self._stages.settle(leave=0)
         except BrokerAwayError:
@@ -142,20 +163,23 @@ class BatchWorker(BaseWorker):
         if leave_now:
             # A thread can't be interrupted in a decoder or a driver, and Python's own exit waits for all.
             os._exit(EXIT_LEFT)
-        return bool(self._counts)
+        return bool(self._publisher.counts)
 
     def _turn(self) -> None:
         patiently(self._sweep_if_due, stop=self._told_to_stop)
         self._stages.settle(leave=1)
         if self._stop_requested:
             return
+        if (fresh := self._swapper.take(self._classifier.model)) is not None:
+            # Batches that are on their way end with the model that they began with.
+            self._decide_with(fresh.classifier, fresh.seconds_an_image)
         ids = new_ids(self._limit)
         batch = patiently(lambda: self._next_batch(ids), stop=self._told_to_stop)
         if batch:
             self.keeper.hold(batch)
             self._run_batch(batch)
-        if self._pause_s and not self._stop_requested:
-            time.sleep(self._pause_s)
+        if self._publisher.pause_s and not self._stop_requested:
+            time.sleep(self._publisher.pause_s)
 
     def _next_batch(self, ids: list[str]) -> list[Execution]:
         lease_s = self._settings.lease_s
@@ -185,13 +209,14 @@ class BatchWorker(BaseWorker):
     def _run_batch(self, batch: list[Execution]) -> None:
         began_s = time.monotonic()
         ours = [execution for execution in batch if execution.refusal is None]
-        fetched = self._classifier.fetch(ours, self._stages.fetchers)
+        classifier = self._classifier
+        fetched = classifier.fetch(ours, self._stages.fetchers, self.keeper.moved)
         fetch_s = time.monotonic() - began_s
 
         def judge() -> tuple[list[Outcome], float]:
             began_s = time.monotonic()
             try:
-                outcomes = self._classifier.judge(fetched)
+                outcomes = classifier.judge(fetched)
             except DeviceLostError as error:
                 # Given back, a picture that breaks the device would break the next; a crash is counted.
                 log.critical("the device that runs the model is lost; ending this worker", error=str(error))
@@ -203,83 +228,13 @@ class BatchWorker(BaseWorker):
             outcomes, judge_s = judged
             began_s = time.monotonic()
             terms = Terms(self._routing, self._keep_s, (fetch_s + judge_s) / len(batch))
-            self._publish(batch, list(zip(ours, outcomes, strict=True)), terms)
-            log.info(
-                "batch done",
-                photographs=len(batch),
-                fetch_ms=_ms(fetch_s),
-                judge_ms=_ms(judge_s),
-                publish_ms=_ms(time.monotonic() - began_s),
-            )
+            self._publisher.publish(batch, list(zip(ours, outcomes, strict=True)), classifier.review, terms)
+            publish_s = time.monotonic() - began_s
+            count_batch(len(batch), fetch_s=fetch_s, judge_s=judge_s, publish_s=publish_s)
 
         self._stages.send(judge, publish)
         if all(isinstance(each, AlmenaraError) for each in fetched):
             self._stages.settle(leave=0)  # where the store is away, know it before more is taken
-
-    def _publish(
-        self, batch: Sequence[Execution], judged: Sequence[tuple[Execution, Outcome]], terms: Terms
-    ) -> None:
-        refused = [(execution, execution.refusal) for execution in batch if execution.refusal is not None]
-        pairs: list[tuple[Execution, Outcome]] = [*judged, *refused]
-        decided = [(execution, each) for execution, each in pairs if not isinstance(each, AlmenaraError)]
-        if decided:
-            endings = patiently(
-                lambda: finish(self.connection, decided, terms),
-                stop=self._told_to_stop,
-            )
-            self._ended([execution for execution, _ in decided], endings)
-        transient = [(execution, each) for execution, each in pairs if isinstance(each, TransientError)]
-        if len(transient) < len(judged):
-            # The store serves others, so the fault is these pictures', and they have only so many tries.
-            transient = []
-        self._wait_for_store(transient)
-        waited_for = {execution.member for execution, _ in transient}
-        for execution, error in pairs:
-            if isinstance(error, AlmenaraError) and execution.member not in waited_for:
-                self._end_without_verdict(execution, error, terms)
-
-    def _wait_for_store(self, transient: list[tuple[Execution, TransientError]]) -> None:
-        """Give back what could not be fetched, at no cost, and slow down until the store serves again."""
-        if not transient:
-            self._pause_s = 0.0
-            return
-        if not self._pause_s:
-            log.error("photographs can't be fetched, trying again", error=str(transient[0][1]))
-        self._pause_s = min(max(0.5, self._pause_s * 2), 10.0)
-        given_back = [execution for execution, _ in transient]
-        endings = patiently(
-            lambda: release(self.connection, given_back, spend=False), stop=self._told_to_stop
-        )
-        self._ended(given_back, endings)
-
-    def _end_without_verdict(self, execution: Execution, error: AlmenaraError, terms: Terms) -> None:
-        """A permanent error goes to review at once; any other is tried again while there are retries."""
-        ending = Ending.EXHAUSTED
-        if not isinstance(error, PermanentError):
-            ending = patiently(
-                lambda: release(self.connection, [execution], spend=True)[0], stop=self._told_to_stop
-            )
-        if ending is Ending.EXHAUSTED:
-            log.warning(
-                "photograph goes to review",
-                incident=execution.job_id,
-                reason=error.reason,
-                detail=error.detail,
-            )
-            decision = self._classifier.review(error)
-            ending = patiently(
-                lambda: fail(self.connection, execution, decision, terms),
-                stop=self._told_to_stop,
-            )
-        self._ended([execution], [ending])
-
-    def _ended(self, executions: list[Execution], endings: list[Ending]) -> None:
-        self.keeper.drop(executions)
-        self._counts.update(ending.value for ending in endings)
-        if superseded := endings.count(Ending.SUPERSEDED):
-            log.warning(
-                "jobs had been taken over by another worker; nothing published twice", jobs=superseded
-            )
 
     def _sweep_if_due(self) -> None:
         now_s = time.monotonic()
@@ -288,28 +243,23 @@ class BatchWorker(BaseWorker):
         recovered, killers = sweep(self.connection, self._settings.lease_s)
         self._swept_at_s = now_s
         if recovered:
+            metrics.WORKER_RECOVERED.inc(recovered)
             log.warning("took back jobs of a worker that fell silent", jobs=recovered)
         for execution in killers:
-            self._quarantine(execution)
+            self._publisher.quarantine(execution, self._classifier.review, Terms(self._routing, self._keep_s))
         if now_s - self._maintained_at_s >= MAINTAIN_EVERY_S:
             self._maintained_at_s = now_s
             self._queue.finished_job_registry.cleanup()
             self._queue.failed_job_registry.cleanup()
             worker_registration.clean_worker_registry(self._queue)
 
-    def _quarantine(self, execution: Execution) -> None:
-        error = PermanentError(
-            "two workers died while they had this photograph alone; no model has judged it",
-            reason="quarantined",
-        )
-        log.error("photograph quarantined and sent to review", incident=execution.job_id)
-        fail(self.connection, execution, self._classifier.review(error), Terms(self._routing, self._keep_s))
-
     def _become(self, state: WorkerStatus) -> None:
         if self._state != state:
             self.set_state(state)
 
     def _told_to_stop(self) -> bool:
+        """Asked in each round, and at each try of whoever waits for the broker: all of that is living."""
+        self._liveness.turn()
         return self._stop_requested
 
     def _register(self) -> None:
@@ -325,6 +275,7 @@ class BatchWorker(BaseWorker):
         self._stop_requested = True  # for a publisher that waits for the broker
         self._stages.close()
         self.keeper.stop()
+        self._swapper.stop()
         try:
             if held := self.keeper.held():
                 release(self.connection, held, spend=False)
@@ -333,7 +284,7 @@ class BatchWorker(BaseWorker):
             self.unsubscribe()  # type: ignore[no-untyped-call]
         except RedisError as error:
             log.warning("left without saying goodbye to the broker", error=str(error))
-        log.info("worker stopped", worker=self.name, **self._counts)
+        log.info("worker stopped", worker=self.name, **self._publisher.counts)
 
     # RQ's hooks, adapted.
 
@@ -362,8 +313,3 @@ class BatchWorker(BaseWorker):
         if not is_broker_fault(exc):
             log.error("commands from `rq` can't be received", error=str(exc))
         time.sleep(1)
-
-
-def _ms(seconds: float) -> float:
-    """Milliseconds, for logs."""
-    return round(seconds * 1000, 1)

@@ -146,7 +146,11 @@ class _Lane:
         with torch.no_grad(), torch.cuda.stream(self._stream):
             for _ in range(3):  # libraries allocate and choose at first, which a graph can't hold
                 network(pixels)
-        with torch.no_grad(), torch.cuda.graph(graph, pool=pool, stream=self._stream):
+        # Another model may be at work in another thread: only what this one does must not disturb it.
+        with (
+            torch.no_grad(),
+            torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             logits = network(pixels)  # (size, C)
         return graph, logits
 

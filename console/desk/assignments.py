@@ -36,6 +36,9 @@ def advance(book: Book, assignment: Assignment, action: Action, *, actor: str) -
         KeyError: it is not: our own mistake.
     """
     before, state = state_of(assignment), ALLOWED[state_of(assignment), action]
+    if before is AssignmentState.DISPATCHED and state is AssignmentState.ACKNOWLEDGED:
+        called_for_s = (book.now - assignment.state_at).total_seconds()
+        book.tally.acknowledged(assignment.department, max(0.0, called_for_s))
     assignment.state = state.value
     assignment.state_at = book.now
     if state is AssignmentState.DISPATCHED:

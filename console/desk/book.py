@@ -12,6 +12,7 @@ from console.desk.grouping import cases_near
 from console.desk.incidents import columns_of, is_undecided, told
 from console.desk.merging import become, replaced, take_over
 from console.desk.phrases import number_of
+from console.desk.tally import Tally
 from console.records import WRITES
 from console.tables import Assignment, Case, IncidentRecord, Ledger, MoveRecord, TimelineEntry
 from shared.broker import Broker
@@ -39,7 +40,9 @@ def writing(
         Session(engine.execution_options(**WRITES), expire_on_commit=False) as session,
         session.begin(),
     ):
-        yield Book(session, broker, routing, settings, now)
+        book = Book(session, broker, routing, settings, now)
+        yield book
+    book.tally.tell()
 
 
 class Book:
@@ -51,6 +54,7 @@ class Book:
         routing: who goes to what.
         settings: times and distances.
         now: the moment of everything that this transaction does, aware UTC.
+        tally: what it will have done, told once it is committed.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Book:
         self._ledger = session.scalars(select(Ledger).with_for_update()).one()
         self._began_at_version = self._ledger.version
         self.now = now or utc_now()  # after the lock: later transactions have later times
+        self.tally = Tally()
         self._assignments: dict[str, dict[str, Assignment]] = {}
         self._touched: dict[str, Case] = {}
 
@@ -117,6 +122,7 @@ class Book:
                 text=text,
             )
         )
+        self.tally.line(self.session, case, action, actor, department, incident_id, text)
         self.touch(case)
 
     def case(self, case_id: str) -> Case | None:
@@ -306,6 +312,7 @@ class Book:
         case_id = case_id or move.case
         case = self.case(case_id) if accepted else None
         touched = case is not None and case.version > self._began_at_version
+        self.tally.move(move, case_id, reason)
         self.session.add(
             MoveRecord(
                 move_id=move.move_id,

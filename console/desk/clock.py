@@ -88,6 +88,7 @@ def _look_at(book: Book, case: Case, assignment: Assignment) -> None:
 def _repeat(book: Book, case: Case, assignment: Assignment) -> None:
     """Call a department again. Each call shows and sounds; a night of them is not worth a line each."""
     assignment.repeats += 1
+    book.tally.clock("repeated")
     if assignment.repeats <= _LINES_EACH or assignment.repeats % _LINES_EVERY == 0:
         times = str(assignment.repeats)
         book.write(case, "repeated", actor=DESK, department=assignment.department, text=times)
@@ -98,6 +99,7 @@ def _repeat(book: Book, case: Case, assignment: Assignment) -> None:
 def _fall_back(book: Book, case: Case, assignment: Assignment) -> None:
     """Call who answers for a department that does not."""
     assignment.fell_back = True
+    book.tally.clock("fell_back")
     silent, to = assignment.department, book.routing.fallback.get(assignment.department)
     if silent not in book.routing.departments:
         _call_instead(book, case, assignment)
@@ -141,6 +143,7 @@ def _take_back(book: Book, case: Case, assignment: Assignment) -> None:
     """An acknowledgement without units on scene is over."""
     text = f"{assignment.holder} had it; no units on scene within {lasting(book.settings.on_scene_within_s)}"
     advance(book, assignment, Action.RELEASE, actor=DESK)
+    book.tally.clock("expired")
     book.write(case, "expired", actor=DESK, department=assignment.department, text=text)
 
 

@@ -122,6 +122,8 @@ def _enter(book: Book, record: IncidentRecord, incident: Incident) -> None:
         if is_sampled(record.id, book.settings.sample_rate):
             book.assign(case, REVIEW, due_at=None)
             book.write(case, "opened", actor=DESK, incident_id=record.id, text=record.number)
+        else:
+            book.tally.kept(record)
         return
     departments = told(incident)
     near = None

@@ -58,6 +58,7 @@ class Intake:
         self._write = write
         self._broker = broker
         self._departments = {moves_key(word): word for word in (*routing.departments, REVIEW)}
+        self._unread: set[str] = set()
 
     @property
     def streams(self) -> list[str]:
@@ -89,13 +90,23 @@ class Intake:
             good = {stream: streams[stream] for stream in streams if kinds[stream] in (b"stream", b"none")}
             if len(good) == len(streams):
                 raise
-            log.error("no streams, so not read", keys=sorted(set(streams) - set(good)))
+            self._say_unread(set(streams) - set(good))
             reply = self._broker.xread(good, count=feed.PAGE, block=block_ms)
+        else:
+            self._say_unread(set())
         return [
             Entry(stream.decode(), entry_id.decode(), fields or {})
             for stream, entries in streams_of(reply)
             for entry_id, fields in entries
         ]
+
+    def _say_unread(self, keys: set[str]) -> None:
+        """Once, and not at each of the two readings a second until a person has put it right."""
+        if keys - self._unread:
+            log.error("no streams, so not read", keys=sorted(keys))
+        elif self._unread - keys:
+            log.info("streams again, and read", keys=sorted(self._unread - keys))
+        self._unread = keys
 
     def take_incidents(self, entries: Sequence[Entry]) -> None:
         """Bring in incidents that the record does not have yet. One that fails hurts no other.
@@ -146,7 +157,10 @@ class Intake:
                 raise
             if len(entries) == 1:
                 log.exception(
-                    "an entry can't be applied", stream=entries[0].stream, entry=entries[0].entry_id
+                    "an entry can't be applied",
+                    stream=entries[0].stream,
+                    entry=entries[0].entry_id,
+                    incident=entries[0].fields.get(b"id", b"").decode("utf-8", "replace"),
                 )
                 self._pass_over(entries[0])
                 return
@@ -194,6 +208,7 @@ class Intake:
             return
         if book.known(move_id) is not None:
             return
+        book.tally.refused("bad_move")
         texts = {word: str(record.get(word, "")) for word in ("case", "action", "by")}
         book.session.add(
             MoveRecord(
@@ -222,5 +237,8 @@ def _apply_once(book: Book, entries: Sequence[Entry], work: Callable[[Book, Sequ
     fresh = [entry for entry in entries if place(entry.entry_id) > place(stands[entry.stream])]
     if fresh:
         work(book, fresh)
+        incidents = sum(entry.stream == CHANGED for entry in fresh)
+        book.tally.entries("incident", incidents)
+        book.tally.entries("move", len(fresh) - incidents)
         for entry in {entry.stream: entry for entry in fresh}.values():
             move_on(book.session, entry.stream, entry.entry_id)

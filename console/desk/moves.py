@@ -36,6 +36,7 @@ def apply(book: Book, move: Move, asked_at: datetime | None = None) -> None:
         if known.asked != move.digest():
             log.warning(
                 "a move has the id of another one, and is not applied",
+                incident=move.case,
                 move_id=move.move_id,
                 department=move.department,
                 by=move.by,

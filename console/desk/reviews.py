@@ -91,6 +91,7 @@ def fail_open(book: Book, case: Case) -> None:
     review.due_at, review.fell_back = None, True
     if not undecided:
         return
+    book.tally.clock("unverified")
     called: list[str] = []
     for record in undecided:
         guesses = likely(record, book.routing)

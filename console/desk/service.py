@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from console.desk import clock, feed
 from console.desk.book import Book, writing
+from console.desk.calls import OPEN_CALLS
 from console.desk.intake import Intake, passes
 from console.desk.positions import BEGIN, place, positions, start_over
 from console.desk.publishing import is_astray, publish, reconcile
@@ -157,7 +158,7 @@ class DeskService:
             except Exception as error:
                 if passes(error):
                     raise
-                log.exception("the clock failed at a case", case=case_id)
+                log.exception("the clock failed at a case", incident=case_id, case=case_id)
 
     def _block_ms(self, due_at: datetime | None) -> int | None:
         """How long to wait for an entry: until the clock is due, at most `BLOCK_S`; None: not at all."""
@@ -213,6 +214,8 @@ class DeskService:
         """Say that a desk runs. One that waits for the database says nothing, and consoles tell."""
         if time.monotonic() - self._beat_at_s >= BEAT_S:
             beat(self._broker, DESK, self._name)
+            with Session(self._engine) as session:
+                OPEN_CALLS.look(session, self._routing.departments)
             self._beat_at_s = time.monotonic()
 
     def _say_goodbye(self) -> None:

@@ -83,7 +83,8 @@ class DispatchConsole(App[None]):
         self._routing = routing
         self._view = view
         self._stop = stop
-        self.follower = Follower(broker, view.department, self._tell)
+        listens = tuple(routing.departments) if view.department == ALL else (view.department,)
+        self.follower = Follower(broker, view.department, self._tell, listens)
         self.sender = Sender(broker, self._tell)
         self.session = Session(view, by, self.sender.send, time.monotonic())
         self._painted_s = 0.0

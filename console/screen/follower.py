@@ -1,14 +1,19 @@
 """Follows one board: everything open, then each change once, across faults of the broker."""
 
+import contextlib
+import os
+import socket
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
 from shared.board import BoardError, Change, Opening, changes, covers, desks, open_rows
 from shared.broker import Broker, is_broker_fault
+from shared.heartbeats import listen
 
 BLOCK_MS = 500
 """A quiet board is read for so long at once: the end of the thread waits for it."""
@@ -62,11 +67,15 @@ News = Opened | Changed | Pulse | Lost | Away | Fault
 class Follower:
     """A thread that tells what it hears."""
 
-    def __init__(self, broker: Broker, department: str, tell: Callable[[News], None]) -> None:
-        """`tell` is called from the thread."""
+    def __init__(
+        self, broker: Broker, department: str, tell: Callable[[News], None], listens: Collection[str] = ()
+    ) -> None:
+        """`tell` is called from the thread; `listens` are departments for which somebody sits here."""
         self._broker = broker
         self._department = department
         self._tell = tell
+        self._listens = listens
+        self._name = f"screen-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._version: int | None = None
         self._next_pulse_s = 0.0
         self._failures = 0
@@ -97,6 +106,7 @@ class Follower:
                 self._failed(Away() if is_broker_fault(error) else Fault(f"the broker refuses: {error}"))
             except BoardError as error:
                 self._failed(Fault(str(error)))
+        self._say_goodbye()
 
     def _heard(self, news: Opened | Changed | Pulse | Lost) -> None:
         """Tell what the broker answered; the next fault is news again."""
@@ -134,8 +144,21 @@ class Follower:
         if (not covered or self._torn or self._lost) and not self._open(covered=covered):
             return False
         self._heard(Pulse(desks(self._broker)))
+        self._say_present()
         self._next_pulse_s = time.monotonic() + PULSE_S
         return True
+
+    def _say_present(self) -> None:
+        """Say for whom somebody listens here; a console that may not is a console all the same."""
+        try:
+            listen(self._broker, self._name, self._listens)
+        except RedisError as error:
+            if is_broker_fault(error):
+                raise
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(RedisError):
+            listen(self._broker, self._name, (), self._listens)
 
     def _open(self, *, covered: bool) -> bool:
         """Compare with everything open; False where the boards are not there to compare with.

@@ -27,8 +27,8 @@ _ABOUT = """Server-sent events. The id of an event is a version of the desk's re
 `open` has everything open for this user, as /api/cases, and the `user`, as /api/session; it comes first, but
 where Last-Event-ID is of this user, and of a version from which on nothing is missing. Then `row`, a case
 that has changed, closed ones too; `outcome`, what became of a move of this user; and every 5 s `pulse`:
-`{"desk": bool, "broker": bool, "workers": number or null, "at": time}`. A browser that reads too slowly is
-cut off, and goes on from the last id when it comes back."""
+`{"desk": bool, "broker": bool, "workers": number or null, "ingesters": number or null, "at": time}`. A
+browser that reads too slowly is cut off, and goes on from the last id when it comes back."""
 
 
 @router.get(

@@ -17,6 +17,7 @@ from console.web.parts import Parts
 from console.web.sessions import Session
 from console.web.visitors import PartsOf, Visitor
 from shared.errors import AlmenaraError, TransientError
+from shared.metrics import WEB_PICTURES
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/api/incidents", tags=["pictures"])
@@ -67,16 +68,21 @@ async def activation(
 
     def make() -> bytes:
         # Of the picture as it is shown: upright, and decoded where a hostile file does no harm.
-        return explain(parts.pictures.jpeg(record.image, 1280), situation)
+        return explain(parts.pictures.jpeg(record.image, 1280), situation, record.model)
 
     tag = _tag("activation", record.image, situation, record.model)
     return await _image(make, "image/png", tag, if_none_match, parts.explainers)
 
 
 async def _viewed(parts: Parts, session: Session, incident: str, what: str) -> IncidentRecord:
-    record = await anyio.to_thread.run_sync(
-        reading.incident, parts.engine, session.user, incident, limiter=parts.viewers
-    )
+    try:
+        record = await anyio.to_thread.run_sync(
+            reading.incident, parts.engine, session.user, incident, limiter=parts.viewers
+        )
+    except RefusedError as error:
+        log.warning(f"{what} refused", user=session.user.name, incident=incident, reason=error.reason)
+        raise
+    WEB_PICTURES.labels(kind=what).inc()
     log.info(f"{what} viewed", user=session.user.name, incident=incident, number=record.number)
     return record
 

@@ -11,6 +11,7 @@ from console.web.errors import RefusedError, responses
 from console.web.sessions import COOKIE, SESSION_S, Session
 from console.web.visitors import PartsOf, Trusted, Visitor, own_page
 from shared.labels import escape_label
+from shared.metrics import WEB_LOGINS
 from shared.moves import NAME_MAX_CHARACTERS
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ async def log_in(login: Login, request: Request, response: Response, parts: Part
         parts.logins.check_room(address)
         parts.limits.spend_login(key, address)
     except RefusedError as error:
+        WEB_LOGINS.labels(outcome="limited").inc()
         log.warning("a login is refused", user=shown, address=address, reason=error.reason)
         raise
     async with parts.logins.turn(address):
@@ -64,9 +66,11 @@ async def log_in(login: Login, request: Request, response: Response, parts: Part
             parts.users.check, login.name, login.password, limiter=anyio.CapacityLimiter(1)
         )
     if user is None:
+        WEB_LOGINS.labels(outcome="refused").inc()
         log.warning("a login is refused", user=shown, address=address, reason="wrong_password")
         raise RefusedError(401, "wrong_password", "Name or password is wrong")
     parts.limits.forgive_login(key, address)
+    WEB_LOGINS.labels(outcome="accepted").inc()
     log.info("logged in", user=user.name, address=address)
     session, cookie = parts.sessions.begin(user)
     response.set_cookie(

@@ -5,14 +5,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
+import anyio
 import anyio.to_thread
+import structlog
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from console.cap import CapSource
 from console.pictures import Pictures
 from console.users import Users
 from console.web import (
     api_cases,
+    api_feeds,
     api_health,
     api_history,
     api_live,
@@ -26,17 +30,23 @@ from console.web.following import Follower
 from console.web.limits import Limits
 from console.web.live import Live
 from console.web.parts import Explain, Parts
+from console.web.presence import Presence
 from console.web.pulse import beat
 from console.web.security import Guard
 from console.web.sessions import Sessions
+from console.webhooks.hooks import cap_source
 from shared.broker import Broker
+from shared.errors import ConfigError
 from shared.routing import Routing
 from shared.settings import Settings
 
-_API = (api_session, api_cases, api_live, api_moves, api_pictures, api_history, api_health)
+_API = (api_session, api_cases, api_live, api_moves, api_pictures, api_history, api_feeds, api_health)
 _ABOUT = """What the web console's own pages use. Log in with `POST /api/session`, keep its cookie, and send
-`csrf` of its answer as `X-CSRF-Token` with everything that is no GET. What goes wrong is told as `reason`,
-a word for programs, `message`, a sentence for people, and `remedy`. Times are RFC 3339 in UTC."""
+`csrf` of its answer as `X-CSRF-Token` with everything that is no GET. A program reads feeds with a token of
+`almenara user token`. What goes wrong is told as `reason`, a word for programs, `message`, a sentence for
+people, and `remedy`. Times are RFC 3339 in UTC."""
+
+log = structlog.get_logger()
 
 
 def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
@@ -57,7 +67,8 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
         routing: words and names.
         users: who may log in.
         pictures: photographs as they are shown.
-        explain: from a picture's file and a situation to a PNG to lay over it; None shows none.
+        explain: from a picture's file, a situation and the model that decided to a PNG to lay over it; None
+            shows none.
 
     Raises:
         ConfigError: the session secret or the browsers' libraries can't be used.
@@ -82,6 +93,7 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
         sessions=Sessions(settings, users),
         live=Live(),
         limits=Limits(),
+        cap_source=_cap_source(settings),
     )
     for part in _API:
         app.include_router(part.router)
@@ -91,12 +103,22 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
     return app
 
 
+def _cap_source(settings: Settings) -> CapSource:
+    try:
+        return cap_source(settings)
+    except ConfigError as error:
+        # A slip in a file about others' servers must not keep a city's dispatchers from their board.
+        log.error("CAP messages have the console's own name as their sender", error=str(error))
+        return cap_source(settings.override(webhooks=""))
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     follower = Follower(parts.broker, parts.live)
     follower.start()
-    pulse = asyncio.create_task(beat(parts.live, parts.sessions, parts.broker))
+    presence = Presence(parts.broker, parts.routing.departments)
+    pulse = asyncio.create_task(beat(parts.live, parts.sessions, parts.broker, presence))
     try:
         yield
     finally:
@@ -105,5 +127,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         pulse.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await pulse
+        with anyio.move_on_after(1.0):
+            await anyio.to_thread.run_sync(presence.end, abandon_on_cancel=True)
         await anyio.to_thread.run_sync(follower.join, 2.0)
         await anyio.to_thread.run_sync(parts.pictures.close)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ipaddress
+import logging
 import resource
 import time
 from collections import Counter
@@ -13,6 +14,8 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from shared.metrics import WEB_INVALID
 
 log = structlog.get_logger()
 
@@ -86,7 +89,7 @@ class Doors(ServerState):
         self._room = min(CONNECTIONS, room) if descriptors > 0 else CONNECTIONS
         self._inside = Counter[str]()
         self._all = 0
-        self._full, self._starved = Seldom(), Seldom()
+        self._full, self._starved, self._garbled = Seldom(), Seldom(), Seldom()
 
     def enter(self, address: str) -> bool:
         """Count a connection, and say whether it may stay; each leaves once, whatever was said."""
@@ -108,6 +111,12 @@ class Doors(ServerState):
         if not self._inside[address]:
             del self._inside[address]
 
+    def garbled(self, address: str) -> None:
+        """A connection spoke no HTTP."""
+        WEB_INVALID.inc()
+        if times := self._garbled.due():
+            log.warning("connections that speak no HTTP are refused", times=times, address=address)
+
     def fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """For the event loop: where descriptors run out, it would write hundreds of lines a second."""
         error = context.get("exception")
@@ -124,6 +133,11 @@ class Doors(ServerState):
         except ValueError:
             return False
         return any(peer in network for network in self._proxies)
+
+
+def without_garbled(record: logging.LogRecord) -> bool:
+    """A filter of uvicorn's log: it would write a line for each, and the doors say it seldom."""
+    return record.getMessage() != "Invalid HTTP request received."
 
 
 class Connection(H11Protocol):
@@ -150,6 +164,10 @@ class Connection(H11Protocol):
         self.server_state.leave(self._address)
         self._await(None)
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self.server_state.garbled(self._address)
+        super().send_400_response(msg)
 
     def handle_events(self) -> None:
         super().handle_events()

@@ -48,12 +48,18 @@ def as_csv(rows: Iterable[Row], base_url: str) -> Iterator[str]:
         yield _line([neutral(cell) for cell in _cells(row, base_url)])
 
 
-def as_geojson(rows: Iterable[Row], base_url: str) -> Iterator[str]:
-    """A FeatureCollection: one point for each case, longitude first (RFC 7946)."""
+def as_geojson(rows: Iterable[Row], base_url: str, *, holders: bool = True) -> Iterator[str]:
+    """A FeatureCollection: one point for each case, longitude first (RFC 7946).
+
+    Args:
+        rows: cases.
+        base_url: of the web console, or empty.
+        holders: whether to say who holds each.
+    """
     yield '{"type":"FeatureCollection","features":['
     separator = ""
     for row in rows:
-        yield separator + json.dumps(_feature(row, base_url), ensure_ascii=False)
+        yield separator + json.dumps(_feature(row, base_url, holders=holders), ensure_ascii=False)
         separator = ",\n"
     yield "]}\n"
 
@@ -88,7 +94,7 @@ def _cells(row: Row, base_url: str) -> list[Any]:
     ]
 
 
-def _feature(row: Row, base_url: str) -> dict[str, Any]:
+def _feature(row: Row, base_url: str, *, holders: bool) -> dict[str, Any]:
     return {
         "type": "Feature",
         "id": row["case"],
@@ -105,7 +111,7 @@ def _feature(row: Row, base_url: str) -> dict[str, Any]:
             "departments": {
                 part["department"]: {
                     "state": part["state"],
-                    "holder": part["holder"],
+                    **({"holder": part["holder"]} if holders else {}),
                     "dispatched_at": part["dispatched_at"],
                     "acknowledged_at": part["acknowledged_at"],
                 }

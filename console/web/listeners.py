@@ -43,9 +43,7 @@ class Listener:
 
     def has_open(self, open_for: Collection[str]) -> bool:
         """Whether what is open for these belongs on their page."""
-        if not self.watches.isdisjoint(open_for):
-            return True
-        return ALL in self.watches and any(department != REVIEW for department in open_for)
+        return belongs(open_for, self.watches)
 
     def event_id(self, version: int) -> str:
         """The id of an event, in one of these streams alone: another user's page must not go on from it."""
@@ -88,6 +86,13 @@ class Listener:
         self._queue.clear()
         self._queued_bytes = 0
         return messages
+
+
+def belongs(open_for: Collection[str], watched: frozenset[str]) -> bool:
+    """Whether what is open for some departments is on one of these boards."""
+    if not watched.isdisjoint(open_for):
+        return True
+    return ALL in watched and any(department != REVIEW for department in open_for)
 
 
 def event(kind: str, text: str, event_id: str = "") -> bytes:

@@ -13,9 +13,10 @@ from typing import Any
 
 import structlog
 
-from console.web.listeners import Listener, event
+from console.web.listeners import Listener, belongs, event
 from shared.board import Change, Opening, Outcome, Row, is_open
 from shared.incidents import iso, utc_now
+from shared.metrics import WEB_STREAMS
 
 log = structlog.get_logger()
 
@@ -63,7 +64,12 @@ class Live:
         self._since = 0
         self._listeners: set[Listener] = set()
         self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
-        self._vitals: dict[str, Any] = {"desk": False, "broker": False, "workers": None}
+        self._vitals: dict[str, Any] = {
+            "desk": False,
+            "broker": False,
+            "workers": None,
+            "ingesters": None,
+        }
         self._closed = False
 
     @property
@@ -111,6 +117,7 @@ class Live:
             if told.shown is not None:
                 self._keep(told.shown)
             self._resolve(told.outcomes)
+            _say(change, len(self._listeners))
             for listener in self._listeners:
                 listener.put(_messages(told, listener))
         self.set_following(True)
@@ -147,15 +154,21 @@ class Live:
                 listener.put(self._open_event(listener))
         listener.put(self._pulse_event(listener, self._pulse_text()))
         self._listeners.add(listener)
+        WEB_STREAMS.set(len(self._listeners))
 
     def forget(self, listener: Listener) -> None:
         """A browser has gone, or must."""
         listener.end()
         self._listeners.discard(listener)
+        WEB_STREAMS.set(len(self._listeners))
 
     def opening(self, listener: Listener) -> str:
         """JSON of everything open for a user: ``{"version", "rows"}``."""
         return f'{{"version":{self.version},"rows":[{self._rows_for(listener)}]}}'
+
+    def open_rows(self, watched: frozenset[str]) -> list[Row]:
+        """Everything open on these boards."""
+        return [shown.row for shown in self._rows.values() if belongs(shown.open_for, watched)]
 
     def pulse(self, vitals: dict[str, Any]) -> None:
         """Tell everybody how the parts behind us are."""
@@ -236,6 +249,21 @@ class Live:
     def _pulse_event(self, listener: Listener, text: str) -> bytes:
         # With the version: who had nothing for hours comes back without reading everything anew.
         return event("pulse", text, listener.event_id(self.version) if self.opened else "")
+
+
+def _say(change: Change, browsers: int) -> None:
+    """A line for each change that browsers are told of: the way of a photograph ends there."""
+    if change.row is None:
+        return
+    newest = change.row["incidents"][0] if change.row["incidents"] else None
+    log.info(
+        "told to browsers",
+        incident=newest["id"] if newest else change.row["case"],
+        number=newest["number"] if newest else "",
+        case=change.row["case"],
+        version=change.version,
+        browsers=browsers,
+    )
 
 
 def _versions(opening: Opening) -> dict[str, int]:

@@ -7,6 +7,7 @@ import anyio
 from sqlalchemy import Engine
 from starlette.requests import Request
 
+from console.cap import CapSource
 from console.pictures import Pictures
 from console.users import Users
 from console.web.limits import Limits
@@ -18,7 +19,7 @@ from shared.broker import Broker
 from shared.routing import Routing
 from shared.settings import Settings
 
-Explain = Callable[[bytes, str], bytes]
+Explain = Callable[[bytes, str, str], bytes]
 """From a picture's file and a situation to a PNG: how much each part of the picture speaks for it."""
 
 
@@ -36,6 +37,7 @@ class Parts:
     sessions: Sessions
     live: Live
     limits: Limits
+    cap_source: CapSource
     decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
     explainers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     viewers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))

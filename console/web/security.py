@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.web.errors import RefusedError, problem
+from shared.metrics import WEB_REQUESTS
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -131,7 +132,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, scope["path"], self._policies)
+        answer = _Answer(send, scope, self._policies)
         headers = Headers(scope=scope)
         try:
             if scope["path"] not in OPEN_TO_PROBES:
@@ -156,6 +157,15 @@ class Guard:
             await answer.instead(problem(500, "fault", words), scope, receive)
 
 
+def _route(scope: Scope) -> str:
+    """The route that a request came to, of a bounded set: addresses are whatever strangers ask for."""
+    if scope["path"].startswith("/static/"):
+        return "GET /static"
+    path = getattr(scope.get("route"), "path", "")
+    methods = getattr(scope.get("route"), "methods", None) or ()
+    return f"{scope['method']} {path}" if path and scope["method"] in methods else "other"
+
+
 class _Limited:
     """The body of a request, as far as it may go."""
 
@@ -175,15 +185,17 @@ class _Limited:
 class _Answer:
     """Sends an answer with its policies, and knows whether it has begun."""
 
-    def __init__(self, send: Send, path: str, policies: MutableMapping[str, str]) -> None:
+    def __init__(self, send: Send, scope: Scope, policies: MutableMapping[str, str]) -> None:
         self._send = send
-        self._static = path.startswith("/static/")
+        self._scope = scope
+        self._static = scope["path"].startswith("/static/")
         self._policies = policies
         self._begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begun = True
+            WEB_REQUESTS.labels(route=_route(self._scope), status=str(message["status"])).inc()
             headers = MutableHeaders(scope=message)
             for name, value in self._policies.items():
                 headers.setdefault(name, value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from console.web.connections import Connection, Doors, networks, raise_descriptor_limit
+from console.web.connections import Connection, Doors, networks, raise_descriptor_limit, without_garbled
 from console.web.live import Live
 from console.web.parts import Parts
 from shared.errors import ConfigError
@@ -67,6 +68,8 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
     )
+
+    logging.getLogger("uvicorn.error").addFilter(without_garbled)
 
     def ready() -> None:
         log.info("the web console listens", url=url, host=host, port=port)

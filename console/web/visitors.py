@@ -12,12 +12,12 @@ from console.web.parts import Parts, parts_of
 from console.web.security import same_origin
 from console.web.sessions import COOKIE, Session
 
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Set by POST /api/session.")
+cookie_scheme = APIKeyCookie(name=COOKIE, auto_error=False, description="Set by POST /api/session.")
 
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 
-async def visitor(parts: PartsOf, cookie: Annotated[str | None, Security(_cookie)]) -> Session:
+async def visitor(parts: PartsOf, cookie: Annotated[str | None, Security(cookie_scheme)]) -> Session:
     """Who is logged in.
 
     Raises:

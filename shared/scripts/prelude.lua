@@ -13,11 +13,19 @@
 -- almenara:changed             stream  field `id`: an incident that was decided, amended or sent again; a wake-up
 --                                      for the desk, which reads the record and finds what it missed by itself
 -- almenara:alive:<service>     zset    process -> broker time in s at which it last said that it lives
+-- almenara:listening:<department> zset console -> broker time in s at which it last said that it listens
+-- almenara:label_seen          hash    label of a watched camera -> broker time in s of its last picture
 -- almenara:board               string  the last version of the desk's record that stands on the boards
+-- almenara:model               hash    which model decides; written by operators, read by workers (shared/models.py)
+-- almenara:models              stream  what became of models: announced, swapped, refused (shared/models.py)
 -- open:<department>            hash    case -> row JSON, everything open on that board (shared/board.py)
 -- board:<department>           stream  id <version>-0; fields `row`: row JSON, `outcomes`: JSON of moves' outcomes
 -- moves:<department>           stream  field `move`: what a console asks for (shared/moves.py)
 -- dispatch:<department>        stream  field `event`: a CloudEvents JSON object
+-- webhooks:later:<name>        zset    <stream> <entry> -> broker time in s at which a webhook tries it again
+-- webhooks:dead:<department>   stream  what webhooks gave up: webhook, event, reason, tries, at
+-- webhooks:again:<name>        stream  what a person has a webhook deliver once more: event, department
+-- webhooks:disabled:<name>     string  JSON of why and when, while a webhook is sent nothing
 -- rq:queue:classify            list    ids waiting; front is the left end, as RQ has it
 -- rq:queue:classify:intermediate list  ids popped by a worker that has not started them
 -- rq:wip:classify              zset    <id>:<execution> -> RQ's own expiry; `rq info` counts these

@@ -219,6 +219,9 @@ def test_a_broker_that_tells_little_is_a_warning(elsewhere: tuple[Settings, Brok
     found = [each for each in findings(settings.override(redis_url=guest)) if each.subject == "broker"]
     assert [each.health for each in found] == [Health.OK, Health.WARNING]
     assert "ask whoever runs it" in found[1].remedy
+    client.config_set("maxmemory", "100mb")
+    client.config_set("maxmemory-policy", "allkeys-lru")  # which INFO tells, too
+    assert Health.FAILED in [each.health for each in findings(settings.override(redis_url=guest))]
 
 
 @pytest.mark.usefixtures("broker")

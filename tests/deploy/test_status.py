@@ -12,6 +12,7 @@ from ingest.rejects import Rejects
 from shared.broker import Broker, BrokerAwayError, connect
 from shared.dispatches import Decision
 from shared.errors import PermanentError
+from shared.heartbeats import INGEST, beat
 from shared.keys import INGESTER_PREFIX
 from shared.routing import Routing
 from shared.settings import Settings
@@ -113,6 +114,7 @@ def test_ingesters_are_listed(broker: Broker, settings: Settings) -> None:
     """Each ingester that says it lives, with its inboxes."""
     about = {"instance": "tower-1", "inboxes": ["/srv/cameras"], "held": 3}
     broker.set(INGESTER_PREFIX + "tower-1", json.dumps(about))
+    beat(broker, INGEST, "tower-1")
     status = gather(broker, settings)
     assert status["ingesters"] == [about]
     assert "Ingester   tower-1: /srv/cameras, holds 3" in lines(status)
@@ -175,3 +177,13 @@ def test_undecided_incidents_that_nobody_works_on_are_said(broker: Broker, setti
     found = gather(broker, settings)
     assert (found["undecided"], found["queue"]["waiting"]) == (1, 0)
     assert any("audit --repair" in line for line in lines(found))
+
+
+def test_alarms_come_first(broker: Broker, settings: Settings) -> None:
+    """Before any number, and no label of a camera can do anything to the terminal."""
+    text = lines(gather(broker, settings.override(cameras="\x1b[31mplaza=5")))
+    alarms = [line for line in text if line.startswith("ALARM ")]
+    assert text[: len(alarms)] == alarms
+    assert any("no worker runs" in alarm for alarm in alarms)
+    assert all(line.isprintable() for line in text)
+    assert any("plaza: last picture none yet, alarm after 300 s" in line for line in text)

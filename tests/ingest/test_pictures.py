@@ -131,8 +131,8 @@ def test_exif_is_read_along() -> None:
     [
         (b"%PDF-1.7\n%...", "PDF"),
         (b"GIF89a\x01\x00\x01\x00", "animation format"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0avif", "AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIF"),
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "MP4"),
         (b"\0\0\0\x14ftypqt  \0\0\0\0", "QuickTime"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 from conftest import picture_bytes, wait_until
+from schema_parts import check_dispatch
 
 from deploy.private_broker import PrivateBroker
 from ingest.names import format_name
@@ -35,10 +36,8 @@ class Deployment:
         self.settings = Settings(
             state_dir=self.folder / "state",
             inbox=(self.inbox,),
-            settle_s=0.5,
-            rescan_s=1.0,
-            # Of its own: deployments run side by side, and a web console comes back where it was.
-            **{"web_port": free_port(), **settings},
+            # A port of its own: deployments run side by side, and a web console comes back where it was.
+            **{"settle_s": 0.5, "rescan_s": 1.0, "web_port": free_port(), **settings},
         )
         self.log = (self.folder / "services.log").open("ab")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -141,6 +140,7 @@ class Deployment:
         for key in client.scan_iter(match=DISPATCH_PREFIX + "*", _type="stream"):
             entries: Any = client.xrange(key)
             for _, fields in entries:
+                check_dispatch(fields[b"event"])
                 dispatch = Dispatch.decode(fields[b"event"])
                 told[key.decode().removeprefix(DISPATCH_PREFIX), str(dispatch.data["incident_id"])] += 1
         return told

@@ -1,16 +1,20 @@
 """`almenara up`, as a newcomer uses it."""
 
+import base64
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import picture_bytes, wait_until
-from deployment import Deployment, photograph_name
+from deployment import Deployment, free_port, photograph_name
 
 pytestmark = pytest.mark.fault
 
@@ -129,3 +133,49 @@ def test_wrong_settings_end_up_with_their_reason() -> None:
     assert ended.returncode == 2
     assert "/nowhere/model.safetensors" in ended.stderr
     assert "Ready" not in ended.stderr
+
+
+def test_up_runs_webhooks_too_and_gives_each_service_a_port_for_its_metrics(tmp_path: Path) -> None:
+    """The ingester has METRICS_PORT, the others the next ones; whoever asks there hears that they live."""
+    ports = consecutive_ports(5)
+    (tmp_path / "secret").write_text("whsec_" + base64.b64encode(bytes(32)).decode())
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "webhooks.toml").write_text(WEBHOOKS)
+    scratch = Deployment(metrics_port=ports[0], webhooks=str(tmp_path / "webhooks.toml"))
+    try:
+        up = Up(scratch)
+        assert set(up.children()) == {"broker", "ingest", "worker", "desk", "web", "webhooks", "console"}
+        for port in ports:
+            wait_until(partial(lives, port), within_s=60, what=f"/livez at {port}")
+    finally:
+        scratch.close()
+
+
+WEBHOOKS = """
+[[webhook]]
+name = "city"
+department = "firefighters"
+url = "http://127.0.0.1:9/hook"
+secret_file = "secret"
+"""
+
+
+def lives(port: int) -> bool:
+    """Whether a service says at its metrics port that its loop turns."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def consecutive_ports(count: int) -> range:
+    """That many TCP ports in a row that nobody listens on."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return range(first, first + count)

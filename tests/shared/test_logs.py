@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from shared.logs import words_of
+
 # A process of its own: logging is configured once for all of it.
 SPEAK = """
 import logging, sys, threading
@@ -93,3 +95,53 @@ def test_a_person_gets_lines_without_json() -> None:
     assert "ValueError: a fault of ours" in text
     assert "\x1b[" not in text
     assert '{"' not in text
+
+
+FALL = """
+import logging, sys, threading, warnings
+import structlog
+from shared.logs import configure, said_last
+from shared.settings import Settings
+configure(Settings(log_format="json"), "worker")
+warnings.warn("an old\\nhabit")
+thread = threading.Thread(target=lambda: 1 / 0, name="publish")
+thread.start()
+thread.join()
+class Kept:
+    def __del__(self):
+        raise RuntimeError("too late")
+Kept()
+said_last(ValueError("no such\\nmodel"))
+def speak(number):
+    for each in range(200):
+        structlog.get_logger().info("a line", number=number, each=each)
+        logging.getLogger("library").warning("a line of a library")
+threads = [threading.Thread(target=speak, args=(number,)) for number in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+raise OSError("the disk is gone")
+"""
+
+
+def test_whatever_ends_a_thread_or_the_process_is_a_line_too() -> None:
+    """Warnings, tracebacks of threads and of the process itself; and no line breaks into another."""
+    ran = subprocess.run(
+        [sys.executable, "-c", FALL], capture_output=True, check=False, encoding="utf-8", timeout=60
+    )
+    assert ran.returncode == 1
+    said = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert {line["service"] for line in said} == {"worker"}
+    events = [line["event"] for line in said]
+    assert events.count("a line") == events.count("a line of a library") == 800
+    assert any("an old\nhabit" in event for event in events)
+    told = "".join(str(line) for line in said)
+    assert all(words in told for words in ("ZeroDivisionError", "too late", "no such", "the disk is gone"))
+
+
+def test_a_persons_terminal_gets_words() -> None:
+    """The launcher shows the last line of a service's log: without the JSON around it."""
+    assert (
+        words_of('{"event": "can\'t run", "error": "no model", "level": "critical"}') == "can't run: no model"
+    )
+    assert words_of("almenara: no model") == "almenara: no model"
+    assert words_of("[1]") == "[1]"

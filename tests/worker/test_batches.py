@@ -187,3 +187,11 @@ def test_review_says_why_no_model_judged(store: ImageStore) -> None:
     told = classifier(store).review(PermanentError("the file is empty", reason="truncated"))
     assert (told.verdict, told.situation, told.scores) == (Verdict.UNSURE, None, {})
     assert (told.reason, told.detail) == ("truncated", "the file is empty")
+
+
+def test_each_picture_is_a_sign_of_life(broker: Broker, store: ImageStore, pool: Executor) -> None:
+    """A batch from a slow image store takes its time; what can't be had counts as much as what can."""
+    batch = started(broker, store, [FIRE, b"no picture", NORMAL])
+    signs: list[None] = []
+    classifier(store).fetch(batch, pool, lambda: signs.append(None))
+    assert len(signs) == 3

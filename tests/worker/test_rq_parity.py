@@ -18,7 +18,7 @@ from worker_parts import DURING_GLANCE, ColourEngine, admit_pictures, classifier
 from shared.broker import Broker, words
 from shared.images import ImageStore
 from shared.settings import Settings
-from worker.executions import RESULT_KEEP_S, Execution
+from worker.executions import RESULT_KEEP_S
 from worker.service import BatchWorker
 
 Shape = dict[str, tuple[frozenset[str], bool]]
@@ -31,11 +31,15 @@ ALLOWED = {
     "in flight": {
         "- rq:job:<job> retry_intervals": "as above",
         "+ rq:worker:<worker> model": "which model decides, for `almenara status`",
+        "+ rq:worker:<worker> model_generation": "which announcement it follows, for `almenara status`",
+        "+ rq:worker:<worker> model_refused": "why it does not, if so",
         "- rq:clean_groups": "RQ's lock for cleaning groups, which no job of ours is in",
     },
     "finished": {
         "- rq:job:<job> retry_intervals": "as above",
         "+ rq:worker:<worker> model": "as above",
+        "+ rq:worker:<worker> model_generation": "which announcement it follows, for `almenara status`",
+        "+ rq:worker:<worker> model_refused": "why it does not, if so",
         "- rq:clean_groups": "as above",
     },
     "failed": {
@@ -43,11 +47,15 @@ ALLOWED = {
         "+ rq:job:<job> retries_left": "the stock job had no retries, or it would not have failed at once",
         "+ rq:results:<job> expires": "RQ keeps the result of a failure longer than its job, that is forever",
         "+ rq:worker:<worker> model": "as above",
+        "+ rq:worker:<worker> model_generation": "which announcement it follows, for `almenara status`",
+        "+ rq:worker:<worker> model_refused": "why it does not, if so",
         "- rq:clean_groups": "as above",
     },
     "gone": {
         "- rq:job:<job> retry_intervals": "as above",
         "+ rq:worker:<worker> model": "as above, for the minute that RQ remembers a dead worker",
+        "+ rq:worker:<worker> model_generation": "which announcement it follows, for `almenara status`",
+        "+ rq:worker:<worker> model_refused": "why it does not, if so",
         "- rq:clean_groups": "as above",
     },
 }
@@ -131,9 +139,9 @@ class Ours(BatchWorker):
     def _install_signal_handlers(self) -> None:
         pass
 
-    def _ended(self, executions: list[Execution], endings: list[Any]) -> None:
-        super()._ended(executions, endings)
-        self._stop_requested = True
+    def _turn(self) -> None:
+        super()._turn()
+        self._stop_requested = self._stop_requested or bool(self._publisher.counts)
 
     def _leave(self) -> None:
         self.before_it_goes()

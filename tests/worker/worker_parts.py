@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from schema_parts import check_dispatch
 
 from ingest.admission import admit
 from shared.broker import Broker, words
@@ -113,9 +114,15 @@ def photograph(image: str, seed: int) -> Photograph:
     )
 
 
+def _absent(number: int) -> str:
+    """Where a picture would lie that no store has."""
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    return f"pictures/{digest[:2]}/{digest}.png"
+
+
 def admit_names(broker: Broker, count: int, begin: int = 0) -> list[str]:
     """Ids of that many new incidents, in queue order; their pictures are in no store."""
-    made = [photograph(f"pictures/{number}.png", number) for number in range(begin, begin + count)]
+    made = [photograph(_absent(number), number) for number in range(begin, begin + count)]
     admit(broker, [(f"claim-{each.incident_id}", each) for each in made])
     return [each.incident_id for each in made]
 
@@ -148,6 +155,8 @@ def counts(broker: Broker) -> dict[str, int]:
 def told(broker: Broker, department: str) -> list[str]:
     """Incidents in a department's stream, in order."""
     entries: Any = broker.xrange(DISPATCH_PREFIX + department)
+    for _, fields in entries:
+        check_dispatch(fields[b"event"])
     return [str(Dispatch.decode(fields[b"event"]).data["incident_id"]) for _, fields in entries]
 
 
@@ -200,7 +209,16 @@ def clock_ms(broker: Broker) -> float:
 
 def everything(broker: Broker) -> dict[bytes, Any]:
     """Every key and its content, but for the counters."""
-    return {key: broker.dump(key) for key in broker.scan_iter() if key != b"almenara:counts"}
+    read: dict[bytes | str, Callable[[bytes], Any]] = {
+        b"hash": broker.hgetall,
+        b"stream": broker.xrange,
+        b"set": broker.smembers,
+        b"zset": lambda key: broker.zrange(key, 0, -1, withscores=True),
+        b"list": lambda key: broker.lrange(key, 0, -1),
+        b"string": broker.get,
+    }
+    keys = [key for key in broker.scan_iter() if key != b"almenara:counts"]
+    return {key: read[broker.type(key)](key) for key in keys}
 
 
 def job(broker: Broker, job_id: str) -> Job:

@@ -34,7 +34,12 @@ class WorkerProcess:
         with log.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, str(RUN_WORKER), *(flag.replace("GATE", str(self.gate)) for flag in flags)],
-                env={**outside, **settings.to_env(), "ALMENARA_LOG_FORMAT": "json"},
+                env={
+                    **outside,
+                    **settings.to_env(),
+                    "ALMENARA_LOG_FORMAT": "json",
+                    "PYTHONPATH": str(RUN_WORKER.parents[1]),  # for what worker_parts shares with other tests
+                },
                 stderr=file,
             )
 

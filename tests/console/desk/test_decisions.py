@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from conftest import picture_bytes
 from database_parts import migrated
 from desk_parts import BEGIN
@@ -265,3 +266,12 @@ def test_a_store_that_is_away_leaves_the_index_as_it_was(
     with pytest.raises(StoreAwayError):
         export(engine, store, folder)
     assert contents(folder) == before
+
+
+def test_every_copy_is_logged_with_who(engine: Engine, store: ImageStore, tmp_path: Path) -> None:
+    """Each picture that leaves the store is logged with who took it; one that is there already is not."""
+    incident = decide(engine, store, 1)
+    for expected in ([("picture copied", "marta", incident)], []):
+        with structlog.testing.capture_logs() as lines:
+            export(engine, store, tmp_path / "copied", by="marta")
+        assert [(line["event"], line["user"], line["incident"]) for line in lines] == expected

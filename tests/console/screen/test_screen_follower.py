@@ -18,7 +18,7 @@ from shared.board import Opening
 from shared.broker import Broker, connect
 from shared.heartbeats import DESK
 from shared.incidents import iso, utc_now
-from shared.keys import BOARD_VERSION, alive_key, board_key, moves_key, open_key
+from shared.keys import BOARD_VERSION, alive_key, board_key, listening_key, moves_key, open_key
 from shared.moves import Action, Move, new_move_id
 from shared.settings import Settings
 
@@ -284,3 +284,17 @@ def test_who_quits_does_not_wait_for_the_broker(own: Settings) -> None:
         following.wait(Away)
         ours = [thread for thread in threading.enumerate() if thread.name == "follower"]
         assert ours and all(thread.daemon for thread in ours)
+
+
+def test_a_screen_listens_for_its_department(broker: Broker) -> None:
+    """From its first pulse until it is left: the alarm that nobody listens looks at this."""
+    told: list[News] = []
+    follower = Follower(broker, "all", told.append, ("firefighters", "ambulance"))
+    follower.start()
+    keys = [listening_key(department) for department in ("firefighters", "ambulance")]
+    try:
+        wait_until(lambda: all(broker.zcard(key) == 1 for key in keys), within_s=20, what="it listens")
+    finally:
+        follower.stop()
+        assert follower.join(20)
+    assert not any(broker.exists(key) for key in keys)

@@ -24,7 +24,7 @@ class Told:
         self.asked: list[str] = []
         self.fault: Exception | None = None
 
-    def __call__(self, image_bytes: bytes, situation: str) -> bytes:
+    def __call__(self, image_bytes: bytes, situation: str, model: str) -> bytes:
         if self.fault is not None:
             raise self.fault
         self.asked.append(situation)
@@ -113,6 +113,21 @@ def test_every_view_is_logged_with_who_and_what(rig: WebRig) -> None:
         ("picture viewed", "ana", incident),
         ("picture viewed", "ana", incident),
         ("activation viewed", "ana", incident),
+    ]
+
+
+def test_refused_views_are_logged(rig: WebRig) -> None:
+    """Who asks for a picture that is not theirs, or of an incident that is not there, stands in the log."""
+    robbery = rig.arrive("robbery")
+    with structlog.testing.capture_logs() as lines:
+        for asked in (robbery, FOREIGN_ID):
+            rig.client("ana").get(f"/api/incidents/{asked}/picture")
+        rig.client("ana").get(f"/api/incidents/{robbery}/activation", params={"situation": "robbery"})
+    refused = [(line["event"], line["user"], line["incident"], line["reason"]) for line in lines]
+    assert refused == [
+        ("picture refused", "ana", robbery, "not_yours"),
+        ("picture refused", "ana", FOREIGN_ID, "unknown_id"),
+        ("activation refused", "ana", robbery, "not_yours"),
     ]
 
 

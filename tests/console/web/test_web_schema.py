@@ -55,7 +55,7 @@ checks.positive_data_acceptance.enabled = false
 @pytest.fixture
 def rig(settings: Settings, broker: Broker) -> Iterator[WebRig]:
     """A console with one user of each kind."""
-    made = WebRig(settings, broker, explain=lambda image_bytes, situation: b"\x89PNG\r\n\x1a\n")
+    made = WebRig(settings, broker, explain=lambda image_bytes, situation, model: b"\x89PNG\r\n\x1a\n")
     made.add_everybody()
     with made.desk(), made.serving():
         yield made
@@ -87,4 +87,4 @@ def test_the_api_does_what_it_says(rig: WebRig, name: str, tmp_path: Path) -> No
     ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
-    assert "Tested: 12" in ran.stdout, ran.stdout
+    assert "Tested: 14" in ran.stdout, ran.stdout

@@ -18,6 +18,7 @@ export function Banners() {
     line.up && !pulse.broker && banner("error", t("banner.broker")),
     line.up && pulse.broker && !pulse.desk && banner("error", t("banner.desk")),
     line.up && pulse.broker && pulse.workers === 0 && banner("warning", t("banner.workers")),
+    line.up && pulse.broker && pulse.ingesters === 0 && banner("warning", t("banner.ingesters")),
     // Where the header has no room for words.
     sound === "blocked" && html`<div class="banner warning sound-off">
       <button onClick=${allowSound}>${icon("sound")}${t("sound.blocked")}</button></div>`,

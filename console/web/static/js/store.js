@@ -19,7 +19,7 @@ class Store {
   pending = new Map();
   line = { up: false, downSince_ms: Date.now(), everUp: false };
   loaded = false;
-  pulse = { desk: true, broker: true, workers: null };
+  pulse = { desk: true, broker: true, workers: null, ingesters: null };
   #watchers = new Set();
   #known = new Map();
   #painting = 0;

@@ -1,0 +1,54 @@
+"""Presence: the web console says that it lives, and for which departments somebody has a page open."""
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Collection, Iterable
+
+import structlog
+from redis.exceptions import RedisError
+
+from shared import heartbeats
+from shared.broker import Broker
+from shared.heartbeats import WEB
+from shared.routing import ALL
+
+log = structlog.get_logger()
+
+
+class Presence:
+    """One for each web server. What can't be told now is told with the next pulse."""
+
+    def __init__(self, broker: Broker, departments: Iterable[str]) -> None:
+        """Nothing is told yet.
+
+        Args:
+            broker: who is told.
+            departments: those of the routing file, for which a page of ``all`` stands.
+        """
+        self._broker = broker
+        self._departments = frozenset(departments)
+        self._name = f"web-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._told: frozenset[str] = frozenset()
+
+    def tell(self, watched: Collection[str]) -> None:
+        """Say so once. Called every few seconds.
+
+        Args:
+            watched: the boards on all open pages.
+        """
+        listens = frozenset(watched) - {ALL} | (self._departments if ALL in watched else frozenset())
+        try:
+            heartbeats.beat(self._broker, WEB, self._name)
+            heartbeats.listen(self._broker, self._name, listens, self._told - listens)
+        except RedisError as error:
+            log.debug("nobody was told who listens", error=str(error))
+            return
+        self._told = listens
+
+    def end(self) -> None:
+        """Say that it ends."""
+        with contextlib.suppress(RedisError):
+            heartbeats.listen(self._broker, self._name, (), self._told)
+            heartbeats.end(self._broker, WEB, self._name)

@@ -1,0 +1,202 @@
+"""Letters: the dispatches that one webhook has yet to deliver. All that must outlive us is in the broker.
+
+A consumer group on each stream holds what was read and not yet delivered, with the count of tries; a sorted
+set holds when each is tried again. Every replica is the same consumer: what one leaves behind is not asked
+for by its name but by how long it has lain.
+
+A try is taken by one replica: it alone removes the letter from the sorted set, and claims it only if nobody
+has touched it since. One that then dies leaves the letter to whoever finds it lying for `ABANDONED_S`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.exceptions import ResponseError
+
+from console.webhooks.hooks import Webhook
+from shared.board import streams_of
+from shared.broker import Broker
+from shared.incidents import iso, utc_now
+from shared.keys import (
+    DISPATCH_PREFIX,
+    dead_letters_key,
+    dispatch_key,
+    webhook_again_key,
+    webhook_disabled_key,
+    webhook_group,
+    webhook_later_key,
+)
+
+log = structlog.get_logger()
+
+CONSUMER = "almenara"
+ABANDONED_S = 60.0
+"""Longer than a try can take, with everything around it."""
+_TOUCHED_MS = 300
+"""Shorter than the shortest wait between two tries, longer than two replicas need to see the same one."""
+_ID = re.compile("[0-9a-f]{32}")
+_LEAST_WAIT_S = 0.5
+_PAGE = 100
+_KEEP_DEAD = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dispatch on its way: an entry of a stream, and the how manyth try this is."""
+
+    stream: str
+    entry_id: str
+    department: str
+    event: bytes
+    tries: int
+
+    @property
+    def member(self) -> str:
+        """What stands for it in the sorted set."""
+        return f"{self.stream} {self.entry_id}"
+
+    @property
+    def incident(self) -> str:
+        """The id of the incident that it is about, for logs; empty where it is no dispatch."""
+        try:
+            subject = json.loads(self.event)["subject"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return ""
+        return subject if isinstance(subject, str) and _ID.fullmatch(subject) else ""
+
+
+class Letters:
+    """See above. Every method raises RedisError where the broker is away, and is safe to repeat then."""
+
+    def __init__(self, broker: Broker, webhook: Webhook, *, abandoned_s: float = ABANDONED_S) -> None:
+        self._broker, self._name = broker, webhook.name
+        self._again = webhook_again_key(webhook.name)
+        self._group = webhook_group(webhook.name)
+        self._later = webhook_later_key(webhook.name)
+        self._abandoned_ms = int(abandoned_s * 1000)
+        streams = [dispatch_key(department) for department in webhook.departments]
+        # Where a group that is not there begins. Later on: after what this process has read, should the
+        # broker have lost the group.
+        begin = "0-0" if webhook.from_beginning else ""
+        self._read = dict.fromkeys(streams, begin) | {self._again: "0-0"}
+
+    def prepare(self) -> None:
+        """Make the groups that are not there yet."""
+        for stream in self._read:
+            begin = self._read[stream] or f"{self._now_ms()}-0"
+            self._read[stream] = begin
+            try:
+                self._broker.xgroup_create(stream, self._group, begin, mkstream=True)
+                log.info("a webhook begins", webhook=self._name, stream=stream, after=begin)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    def fresh(self, count: int, block_ms: int | None) -> list[Letter]:
+        """New ones, at most so many a stream; waits `block_ms` for the first."""
+        reply: Any = self._broker.xreadgroup(
+            self._group, CONSUMER, dict.fromkeys(self._read, ">"), count=count, block=block_ms
+        )
+        found = []
+        for key, entries in streams_of(reply):
+            stream = key.decode()
+            found += [_letter(stream, entry_id, fields, 1) for entry_id, fields in entries]
+            if entries:
+                self._read[stream] = entries[-1][0].decode()
+        return found
+
+    def due(self, count: int) -> list[Letter]:
+        """Those whose next try is now."""
+        members: Any = self._broker.zrangebyscore(
+            self._later, "-inf", self._now_ms() / 1000, start=0, num=count
+        )
+        found = []
+        for member in members:
+            if self._broker.zrem(self._later, member):
+                found += self._claimed(*member.decode().split(" "), idle_ms=_TOUCHED_MS)
+        return found
+
+    def abandoned(self) -> Iterator[Letter]:
+        """Those that a process which died was at."""
+        for stream in self._read:
+            after = "-"
+            while True:
+                page: Any = self._broker.xpending_range(
+                    stream, self._group, min=after, max="+", count=_PAGE, idle=self._abandoned_ms
+                )
+                for each in page:
+                    entry_id = each["message_id"].decode()
+                    if self._broker.zscore(self._later, f"{stream} {entry_id}") is None:
+                        yield from self._claimed(stream, entry_id, idle_ms=self._abandoned_ms)
+                if len(page) < _PAGE:
+                    break
+                after = "(" + page[-1]["message_id"].decode()
+
+    def done(self, letter: Letter) -> None:
+        """It is delivered."""
+        with self._broker.pipeline(transaction=True) as pipeline:
+            self._strike(pipeline, letter)
+            pipeline.execute()
+
+    def postpone(self, letter: Letter, wait_s: float) -> None:
+        """It is tried again after so many seconds, and not at once: see `_TOUCHED_MS`."""
+        due_at_s = self._now_ms() / 1000 + max(wait_s, _LEAST_WAIT_S)
+        self._broker.zadd(self._later, {letter.member: due_at_s})
+
+    def give_up(self, letter: Letter, reason: str) -> None:
+        """It goes among the dead letters."""
+        with self._broker.pipeline(transaction=True) as pipeline:
+            pipeline.xadd(
+                dead_letters_key(letter.department),
+                {
+                    "webhook": self._name,
+                    "event": letter.event,
+                    "reason": reason,
+                    "tries": letter.tries,
+                    "at": iso(utc_now()),
+                },
+                maxlen=_KEEP_DEAD,
+                approximate=True,
+            )
+            self._strike(pipeline, letter)
+            pipeline.execute()
+
+    def disable(self, reason: str) -> None:
+        """Send nothing more until a person replays or enables it."""
+        record = json.dumps({"reason": reason, "at": iso(utc_now())})
+        self._broker.set(webhook_disabled_key(self._name), record)
+
+    def is_disabled(self) -> bool:
+        """Whether the receiver said that it is gone."""
+        return bool(self._broker.exists(webhook_disabled_key(self._name)))
+
+    def _strike(self, pipeline: Any, letter: Letter) -> None:
+        pipeline.xack(letter.stream, self._group, letter.entry_id)
+        pipeline.zrem(self._later, letter.member)
+        if letter.stream == self._again:
+            pipeline.xdel(letter.stream, letter.entry_id)  # nobody else reads it
+
+    def _claimed(self, stream: str, entry_id: str, *, idle_ms: int) -> list[Letter]:
+        """It, if nobody has touched it for so long."""
+        entries: Any = self._broker.xclaim(stream, self._group, CONSUMER, idle_ms, [entry_id])
+        kept = [(found, fields) for found, fields in entries if fields]
+        if not kept:
+            return []  # another replica has it, or it was trimmed
+        pending: Any = self._broker.xpending_range(stream, self._group, min=entry_id, max=entry_id, count=1)
+        tries = int(pending[0]["times_delivered"]) if pending else 1
+        return [_letter(stream, found, fields, tries) for found, fields in kept]
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._broker.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _letter(stream: str, entry_id: bytes, fields: dict[bytes, bytes], tries: int) -> Letter:
+    department = stream.removeprefix(DISPATCH_PREFIX)
+    if department == stream:  # put back: the stream is the webhook's own
+        department = fields.get(b"department", b"").decode("utf-8", "replace")
+    return Letter(stream, entry_id.decode(), department, fields.get(b"event", b""), tries)

@@ -1,0 +1,157 @@
+"""What `almenara webhooks` and `replay` do.
+
+Parts are imported where they are used, so that no command loads what it does not need.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.services import stop_on_signals
+from shared import probes
+from shared.broker import Broker, check, connect
+from shared.errors import ConfigError
+from shared.incidents import iso
+from shared.labels import escape_label
+from shared.routing import REVIEW, Routing
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from console.webhooks.dead import DeadLetter
+    from console.webhooks.hooks import Webhook
+
+
+def webhooks(options: argparse.Namespace, settings: Settings) -> int:
+    """Deliver webhooks; or list what was given up, or put it back."""
+    from console.webhooks.hooks import load_webhooks
+
+    if not settings.webhooks:
+        raise ConfigError(
+            "no webhooks file is named", remedy="set ALMENARA_WEBHOOKS to one; docs/integrations.md shows it"
+        )
+    routing = Routing.load(settings.routing)
+    hooks = load_webhooks(Path(settings.webhooks), routing)
+    if options.replay is not None:
+        return _revive(connect(settings), _named(hooks, options.replay), options.since)
+    if options.dead:
+        return _list(connect(settings), hooks, options)
+    return _deliver(options, settings, routing, hooks)
+
+
+def replay(options: argparse.Namespace, settings: Settings) -> int:
+    """Print a department's dispatches again from the desk's record, or have a webhook deliver them."""
+    from console.records import check_record, open_database
+    from console.replaying import replayed
+    from console.webhooks.dead import hand_over
+    from console.webhooks.hooks import load_webhooks
+
+    routing = Routing.load(settings.routing)
+    if options.department != REVIEW and options.department not in routing.departments:
+        raise ConfigError(
+            f"there is no department {options.department!r}",
+            remedy=f"choose from {', '.join(routing.departments)}, {REVIEW}",
+        )
+    engine = open_database(settings.database, read_only=True)
+    check_record(engine)
+    events = replayed(engine, routing, options.department, _moment(options.since))
+    if options.webhook is None:
+        for event in events:
+            _say(event)
+        return 0
+    webhook = _named(load_webhooks(Path(settings.webhooks), routing), options.webhook)
+    given = hand_over(connect(settings), webhook, options.department, events)
+    _say(f"{given} dispatches are handed to webhook {webhook.name}")
+    return 0
+
+
+def _deliver(
+    options: argparse.Namespace, settings: Settings, routing: Routing, hooks: Sequence["Webhook"]
+) -> int:
+    from console.records import open_database
+    from console.webhooks.bodies import Bodies
+    from console.webhooks.hooks import Form, cap_source
+    from console.webhooks.service import WebhookService
+    from shared.logs import configure
+
+    configure(settings, "webhooks")
+    stop = options.liveness.watching(stop_on_signals())
+    wants_cap = any(hook.form is Form.CAP for hook in hooks)
+    engine = open_database(settings.database, read_only=True) if wants_cap else None
+    broker = connect(settings)
+    service = WebhookService(broker, hooks, Bodies(routing, cap_source(settings), engine))
+    probes.serve("webhooks", settings, options.liveness, broker)
+    check(broker, settings, stop=stop)
+    service.run(stop, listening=options.liveness.begin)
+    options.liveness.end()
+    return 0
+
+
+def _revive(broker: Broker, webhook: "Webhook", since: str | None) -> int:
+    from console.webhooks.dead import revive
+
+    revived = revive(broker, webhook, iso(_moment(since)) if since else "")
+    _say(f"{revived} dispatches are put back for webhook {webhook.name}")
+    return 0
+
+
+def _list(broker: Broker, hooks: Sequence["Webhook"], options: argparse.Namespace) -> int:
+    from console.webhooks.dead import dead_letters, disabled_since
+
+    since = iso(_moment(options.since)) if options.since else ""
+    for hook in hooks:
+        disabled_at = disabled_since(broker, hook)
+        if disabled_at and not options.json:
+            _say(
+                f"{hook.name} is disabled since {disabled_at}: its receiver said 410 Gone. "
+                f"`almenara webhooks --replay {hook.name}` begins again"
+            )
+        for letter in dead_letters(broker, hook, since):
+            _say(json.dumps(_record(hook, letter)) if options.json else _line(hook, letter))
+    return 0
+
+
+def _record(hook: "Webhook", letter: "DeadLetter") -> dict[str, Any]:
+    return {
+        "webhook": hook.name,
+        "department": letter.department,
+        "at": letter.at,
+        "reason": letter.reason,
+        "tries": letter.tries,
+        "event": letter.event,
+    }
+
+
+def _line(hook: "Webhook", letter: "DeadLetter") -> str:
+    try:
+        number = str(json.loads(letter.event)["data"]["number"])
+    except (ValueError, LookupError, TypeError):
+        number = "no dispatch"
+    return (
+        f"{letter.at[:19]}Z  {hook.name}  {letter.department}  {escape_label(number)}  "
+        f"{escape_label(letter.reason)} after {letter.tries} tries"
+    )
+
+
+def _named(hooks: Sequence["Webhook"], name: str) -> "Webhook":
+    for hook in hooks:
+        if hook.name == name:
+            return hook
+    raise ConfigError(
+        f"there is no webhook {name!r}", remedy=f"choose from {', '.join(hook.name for hook in hooks)}"
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no time", remedy="write it as 2026-11-24T10:02:03Z") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,360 @@
+"""Vitals: how everything stands, as the broker knows it. Metrics and `almenara status` show the same.
+
+What the broker refuses to tell this user is left out: a console's rights are less than an operator's.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError, ResponseError
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+
+from shared import heartbeats, metrics
+from shared.broker import Broker, is_broker_fault, words
+from shared.inquiries import Inquiry
+from shared.keys import (
+    BOARD_VERSION,
+    CHANGED,
+    COUNTS,
+    INCIDENTS,
+    INGESTER_PREFIX,
+    LABEL_SEEN,
+    LEASES,
+    MODEL,
+    QUEUE,
+    alive_key,
+    dead_letters_key,
+    dispatch_key,
+    incident_key,
+    listening_key,
+    moves_key,
+    open_key,
+)
+from shared.models import announced, lags
+from shared.routing import ALL, REVIEW
+from shared.settings import Settings
+from shared.verdict import Verdict
+
+Vitals = dict[str, Any]
+
+SCRAPE_S = 2.5
+"""How long a scrape waits for the broker."""
+BEATING = (heartbeats.INGEST, heartbeats.DESK, heartbeats.WEB, heartbeats.WEBHOOKS)
+"""Services that beat; workers are in RQ's registry."""
+
+_Question = Callable[[Any], Any]
+
+
+def read(broker: Broker, settings: Settings, departments: Iterable[str]) -> Vitals:
+    """Everything, in two round trips.
+
+    Args:
+        broker: whom to ask.
+        settings: which cameras are watched.
+        departments: those of the routing file.
+
+    Raises:
+        RedisError: the broker is away.
+    """
+    streams = (*departments, REVIEW)
+    first = _ask(broker, _questions(broker, streams))
+    second = _ask(broker, _details(first))
+    now_s = _seconds(first.get("time"))
+    announcement = announced(first.get("model"))
+    workers = [each | {"lags": lags(each, announcement)} for each in _workers(first, second)]
+    ingesters = [json.loads(about) for _, about in _prefixed(second, "ingester:") if about]
+    alive = {service: _alive(first.get(f"alive:{service}"), service, now_s) for service in BEATING}
+    alive[heartbeats.INGEST] = len(ingesters)  # its key runs out with it, and it beats less often
+    alive[heartbeats.WORKER] = sum(worker["silent_s"] <= heartbeats.SILENT_AFTER_S for worker in workers)
+    counts = {word: int(number) for word, number in words(first.get("counts", {})).items()}
+    verdicts = {verdict.value: counts.get(verdict.value, 0) for verdict in Verdict}
+    known = first.get("known", 0)
+    return {
+        "broker": _broker(first),
+        "queue": {
+            "waiting": first.get("waiting", 0) + first.get("popped", 0),
+            "in_flight": first.get("in_flight", 0),
+            "failed": first.get("failed", 0),
+        },
+        "oldest_s": _age_s(second.get("received_at"), now_s),
+        "incidents": {**verdicts, "known": known},
+        "undecided": max(0, known - sum(verdicts.values())),
+        "seen_again": counts.get("seen", 0),
+        "counts": counts,
+        "workers": workers,
+        "model": announcement.about(),
+        "ingesters": ingesters,
+        "alive": alive,
+        "desk": {
+            "running": alive[heartbeats.DESK],
+            "open": first.get("open", 0),
+            "review": first.get("review", 0),
+            "version": int(first.get("version") or 0),
+        },
+        "listening": {
+            word: _recent(first.get(f"listening:{word}"), now_s - heartbeats.LISTENING_S) for word in streams
+        },
+        "cameras": list(_cameras(settings, first.get("seen"), now_s)),
+        "streams": dict(_prefixed(first, "length:")),
+        "groups": list(_groups(first, streams)),
+    }
+
+
+def alarms(vitals: Vitals) -> list[str]:
+    """What somebody must see to, in words, the worst first. deploy/prometheus/alerts.yml has the same."""
+    alive = vitals["alive"]
+    found = [words for service, words in _MISSED.items() if not alive[service]]
+    limit, used = vitals["broker"].get("max_memory_bytes"), vitals["broker"].get("used_memory_bytes")
+    if limit and used and used > FULL * limit:
+        found.append(f"the broker's memory is {used / limit:.0%} full: when it is full, nothing is taken in")
+    if vitals["undecided"] and not vitals["queue"]["waiting"] and not vitals["queue"]["in_flight"]:
+        found.append(f"nobody works on {vitals['undecided']} undecided ones: run `almenara audit --repair`")
+    if deaf := [word for word, consoles in vitals["listening"].items() if not consoles]:
+        found.append(f"no console listens for {', '.join(deaf)}")
+    for camera in vitals["cameras"]:
+        if camera["silent_s"] is None:
+            found.append(f"camera {camera['label']}: no ingester watches for it yet")
+        elif camera["silent_s"] > camera["limit_s"]:
+            found.append(f"camera {camera['label']}: no picture for {camera['silent_s'] / 60:.0f} minutes")
+    for stream, length in vitals["streams"].items():
+        if length and stream.startswith(dead_letters_key("")):
+            found.append(f"{length} dispatches in {stream}: a receiver did not take them")
+    return found
+
+
+class VitalsCollector(Collector):
+    """The metrics of `shared.metrics.BROKER_WIDE`, asked for when somebody scrapes."""
+
+    def __init__(self, broker: Broker, settings: Settings, departments: Iterable[str]) -> None:
+        """Nothing is asked yet; arguments as for `read`."""
+        known = tuple(departments)
+        self._inquiry = Inquiry(lambda: read(broker, settings, known), SCRAPE_S)
+
+    def describe(self) -> Iterable[Any]:
+        """Nothing: a registry must not ask the broker to know the names."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """Every metric; where the broker does not answer in time, `almenara_broker_up 0` alone."""
+        try:
+            vitals = self._inquiry.ask()
+        except (RedisError, TimeoutError):
+            yield metrics.BROKER_UP.family([((), 0)])
+            return
+        yield metrics.BROKER_UP.family([((), 1)])
+        for told, samples in _samples(vitals):
+            yield told.family(samples)
+
+
+_Samples = list[tuple[Sequence[str], float]]
+
+
+def _samples(vitals: Vitals) -> Iterator[tuple[metrics.Told, _Samples]]:
+    broker, queue = vitals["broker"], vitals["queue"]
+    for told, name in (
+        (metrics.BROKER_USED, "used_memory_bytes"),
+        (metrics.BROKER_LIMIT, "max_memory_bytes"),
+    ):
+        if broker.get(name) is not None:
+            yield told, [((), broker[name])]
+    yield metrics.QUEUE_JOBS, [((state,), queue[state]) for state in ("waiting", "in_flight", "failed")]
+    yield metrics.QUEUE_OLDEST, [((), vitals["oldest_s"])]
+    yield metrics.INCIDENTS_KNOWN, [((), vitals["incidents"]["known"])]
+    yield metrics.UNDECIDED, [((), vitals["undecided"])]
+    yield (
+        metrics.VERDICTS,
+        [((verdict.value,), vitals["incidents"][verdict.value]) for verdict in Verdict],
+    )
+    yield metrics.SEEN_AGAIN, [((), vitals["seen_again"])]
+    yield (
+        metrics.REJECTED,
+        [
+            ((word.removeprefix(_REJECTED),), number)
+            for word, number in vitals["counts"].items()
+            if word.startswith(_REJECTED)
+        ],
+    )
+    yield metrics.ALIVE, [((service,), number) for service, number in vitals["alive"].items()]
+    yield metrics.LISTENING, [((word,), number) for word, number in vitals["listening"].items()]
+    cameras = vitals["cameras"]
+    yield (
+        metrics.CAMERA_SILENT,
+        [((each["label"],), each["silent_s"]) for each in cameras if each["silent_s"] is not None],
+    )
+    yield metrics.CAMERA_LIMIT, [((each["label"],), each["limit_s"]) for each in cameras]
+    yield metrics.STREAMS, [((stream,), length) for stream, length in vitals["streams"].items()]
+    yield (
+        metrics.GROUP_LAG,
+        [((each["department"], each["group"]), each["lag"]) for each in vitals["groups"]],
+    )
+
+
+def _questions(broker: Broker, streams: Sequence[str]) -> dict[str, _Question]:
+    queue = Queue(QUEUE, connection=broker, serializer=JSONSerializer)
+    asked: dict[str, _Question] = {
+        "time": lambda ask: ask.time(),
+        "about": lambda ask: ask.info("server"),
+        "memory": lambda ask: ask.info("memory"),
+        "waiting": lambda ask: ask.llen(queue.key),
+        "popped": lambda ask: ask.llen(queue.intermediate_queue_key),
+        "next": lambda ask: ask.lindex(queue.key, 0),
+        "in_flight": lambda ask: ask.zcard(LEASES),
+        "failed": lambda ask: ask.zcard(queue.failed_job_registry.key),
+        "counts": lambda ask: ask.hgetall(COUNTS),
+        "known": lambda ask: ask.zcard(INCIDENTS),
+        "open": lambda ask: ask.hlen(open_key(ALL)),
+        "review": lambda ask: ask.hlen(open_key(REVIEW)),
+        "version": lambda ask: ask.get(BOARD_VERSION),
+        "workers": lambda ask: ask.smembers(f"rq:workers:{QUEUE}"),
+        "seen": lambda ask: ask.hgetall(LABEL_SEEN),
+        "model": lambda ask: ask.hgetall(MODEL),
+        f"length:{CHANGED}": lambda ask: ask.xlen(CHANGED),
+    }
+    for service in BEATING:
+        asked[f"alive:{service}"] = _call("zrange", alive_key(service), 0, -1, withscores=True)
+    for word in streams:
+        asked[f"listening:{word}"] = _call("zrange", listening_key(word), 0, -1, withscores=True)
+        asked[f"groups:{word}"] = _call("xinfo_groups", dispatch_key(word))
+        for key in (dispatch_key(word), moves_key(word), dead_letters_key(word)):
+            asked[f"length:{key}"] = _call("xlen", key)
+    return asked
+
+
+def _details(first: Vitals) -> dict[str, _Question]:
+    """What can be asked only once the first answers are there."""
+    asked: dict[str, _Question] = {}
+    if first.get("next"):
+        asked["received_at"] = _call("hget", incident_key(first["next"].decode()), "received_at")
+    for key in sorted(each.decode() for each in first.get("workers", ())):
+        asked[f"worker:{key}"] = _call("hgetall", key)
+        asked[f"left:{key}"] = _call("pttl", key)
+        asked[f"holds:{key}"] = _call("scard", f"{key}:executions")
+    for name, _ in sorted(first.get(f"alive:{heartbeats.INGEST}", ())):
+        asked[f"ingester:{name.decode()}"] = _call("get", INGESTER_PREFIX + name.decode())
+    return asked
+
+
+def _ask(broker: Broker, questions: dict[str, _Question]) -> Vitals:
+    """The answers by name, in one round trip; without those that were refused.
+
+    Raises:
+        RedisError: the broker is away, or about to be.
+    """
+    if not questions:
+        return {}
+    with broker.pipeline(transaction=False) as pipeline:
+        for question in questions.values():
+            question(pipeline)
+        answers = pipeline.execute(raise_on_error=False)
+    found = {}
+    for name, answer in zip(questions, answers, strict=True):
+        if isinstance(answer, Exception):
+            if is_broker_fault(answer) or not isinstance(answer, ResponseError):
+                raise answer
+            continue  # not for us to know, or not there: a stream without groups
+        found[name] = answer
+    return found
+
+
+def _call(name: str, *arguments: Any, **more: Any) -> _Question:
+    return lambda ask: getattr(ask, name)(*arguments, **more)
+
+
+def _prefixed(answers: Vitals, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, answer in answers.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), answer
+
+
+def _broker(first: Vitals) -> Vitals:
+    about, memory = first.get("about", {}), first.get("memory", {})
+    return {
+        "version": about.get("valkey_version") or about.get("redis_version", "unknown"),
+        "uptime_s": about.get("uptime_in_seconds", 0),
+        "used_memory_bytes": memory.get("used_memory"),
+        "max_memory_bytes": memory.get("maxmemory"),
+    }
+
+
+def _workers(first: Vitals, second: Vitals) -> Iterator[Vitals]:
+    for key in sorted(each.decode() for each in first.get("workers", ())):
+        about = words(second.get(f"worker:{key}") or {})
+        if not about or "death" in about:
+            continue  # it died, and its record has run out
+        left_ms = second.get(f"left:{key}", -1)
+        yield {
+            "name": key.rsplit(":", 1)[-1],
+            "host": about.get("hostname", ""),
+            "pid": int(about.get("pid", 0)),
+            "state": about.get("state", ""),
+            "model": about.get("model", ""),
+            "generation": int(about.get("model_generation") or 0),
+            "refused": about.get("model_refused", ""),
+            "in_flight": second.get(f"holds:{key}", 0),
+            "finished": int(about.get("successful_job_count", 0)),
+            "failed": int(about.get("failed_job_count", 0)),
+            "last_heartbeat": about.get("last_heartbeat", ""),
+            # On the broker's clock: each heartbeat lets the record live for so long again.
+            "silent_s": max(0.0, heartbeats.WORKER_TTL_S - left_ms / 1000) if left_ms >= 0 else 0.0,
+        }
+
+
+def _cameras(settings: Settings, seen: Any, now_s: float) -> Iterator[Vitals]:
+    seen_s = {label: _number(text) for label, text in words(seen or {}).items()}
+    for label, limit_s in settings.silence_s.items():
+        silent_s = max(0.0, now_s - seen_s[label]) if label in seen_s else None
+        yield {"label": label, "silent_s": silent_s, "limit_s": limit_s}
+
+
+def _groups(first: Vitals, streams: Sequence[str]) -> Iterator[Vitals]:
+    for word in streams:
+        for group in first.get(f"groups:{word}") or ():
+            # None where entries were removed before they were read: it is told by the stream's length.
+            lag = group.get("lag")
+            yield {
+                "department": word,
+                "group": group["name"].decode("utf-8", "replace"),
+                "lag": (first.get(f"length:{dispatch_key(word)}", 0) if lag is None else lag)
+                + group["pending"],
+            }
+
+
+def _alive(beats: Any, service: str, now_s: float) -> int:
+    return _recent(beats, now_s - heartbeats.silent_after_s(service))
+
+
+def _recent(beats: Any, since_s: float) -> int:
+    return sum(at_s >= since_s for _, at_s in beats or ())
+
+
+def _age_s(received_at: bytes | None, now_s: float) -> float:
+    try:
+        return max(0.0, now_s - datetime.fromisoformat((received_at or b"").decode()).timestamp())
+    except ValueError:
+        return 0.0
+
+
+def _seconds(reply: Any) -> float:
+    return float(reply[0]) + float(reply[1]) / 1e6 if reply else 0.0
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+FULL = 0.9
+"""Of its memory: then a broker counts as nearly full."""
+
+_REJECTED = "rejected:"
+_MISSED = {
+    heartbeats.WORKER: "no worker runs: photographs wait, and nobody is called",
+    heartbeats.DESK: "no desk runs: moves wait, and nobody is called again",
+    heartbeats.INGEST: "no ingester runs: files stay in the inbox",
+}

