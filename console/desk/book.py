@@ -262,6 +262,7 @@ class Book:
         self.session.flush()
         for earlier in self.session.scalars(select(Case).where(Case.merged_into == case.id)):
             earlier.merged_into = into.id
+            self.touch(earlier)
         case.merged_into = into.id
         text = ", ".join(record.number for record in reversed(moved[-12:]))
         self.write(case, "merged", actor=actor, text=text)

@@ -243,7 +243,8 @@ def test_a_move_in_another_departments_stream_is_refused(desk: Desk, action: Act
 def test_nobody_speaks_in_the_name_of_the_desk(desk: Desk) -> None:
     """A forged name would put words into the desk's mouth, and keep a decision from the labels."""
     case = desk.arrive("fire")
-    assert desk.ask(A.ACKNOWLEDGE, "firefighters", case, by=" Desk").reason == "bad_move"
+    for name in (" Desk", "desk\u034f", "de\ufe0fsk", "\u3164desk"):
+        assert desk.ask(A.ACKNOWLEDGE, "firefighters", case, by=name).reason == "bad_move"
     assert desk.states(case)["firefighters"] == "dispatched"
 
 
@@ -488,6 +489,16 @@ def test_a_long_note_is_told_within_its_limit(desk: Desk) -> None:
 
 
 # Merging and splitting
+
+
+def test_who_holds_a_merged_case_hears_where_it_went_on_to(desk: Desk) -> None:
+    """A case that went into one which goes into another: its row says so, under a version of its own."""
+    first, second, third = desk.arrive("fire"), desk.arrive("fire"), desk.arrive("fire")
+    desk.ask(A.MERGE, "firefighters", first, other=second)
+    before = desk.row(first)
+    desk.ask(A.MERGE, "firefighters", second, other=third)
+    assert desk.row(first)["merged_into"] == third
+    assert desk.row(first)["version"] > before["version"]
 
 
 def test_merging_keeps_who_is_further(desk: Desk) -> None:
