@@ -42,7 +42,7 @@ up: setup  ## run broker, ingester, worker, desk and consoles on this machine un
 	@exec $(BIN)/almenara up
 
 test: $(TESTS_STAMP)  ## pass the tests (real photographs too where ALMENARA_PHOTOS names their folder)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 chaos: $(TESTS_STAMP)  ## inject FAULTS=1500 faults in the order of SEED=n, in about 45 minutes, and look at the books
 	PYTHONPATH=.:tests:tests/pipeline:tests/worker $(BIN)/python -m chaos \
@@ -61,11 +61,13 @@ fuzz: $(TESTS_STAMP)  ## try mutated pictures, names and records: INPUTS=120000 
 lock:  ## write deploy/requirements*.txt anew after a change of pyproject.toml or constraints.txt (needs uv)
 	$(LOCK) --extra dev --output-file deploy/requirements-dev.txt pyproject.toml
 	$(LOCK) --constraint deploy/requirements-dev.txt --output-file deploy/requirements.txt pyproject.toml
+	$(LOCK) --constraint deploy/requirements-dev.txt --extra postgresql --extra s3 --extra heic \
+	  --output-file deploy/requirements-extras.txt pyproject.toml
 
 audit-dependencies: $(TESTS_STAMP)  ## ask the public database for known vulnerabilities of what is installed
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	for list in requirements-dev browser; do \
+	for list in requirements-dev requirements-extras broker browser; do \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement deploy/$$list.txt || exit 1; done
 	grep -E '^torch(vision)?==' deploy/constraints.txt \
 	  | $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement /dev/stdin

@@ -103,8 +103,9 @@ def _ingest(settings: Settings, pictures: list[bytes], *, live: bool) -> float:
     done = threading.Event()
     settings = settings.override(label_rate=0)  # it is the disk that is measured
     checks = Checks(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
-    checks.processes.start(b"")
-    service = IngestService(settings, client, ImageStore(settings.image_store_url), checks)
+    checks.quick.start(b"")
+    store = ImageStore(settings.image_store_url)
+    service = IngestService(settings, client, store, checks.check_quickly, checks.check)
     thread = threading.Thread(target=service.run, args=(done.is_set,))
     began_s = time.perf_counter()
     thread.start()

@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,6 +24,7 @@ from shared.errors import PermanentError
 from shared.labels import escape_label
 from shared.moves import OPEN_STATES, Action, AssignmentState
 from shared.routing import REVIEW, Routing
+from shared.settings import Settings
 from shared.verdict import Verdict
 
 NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
@@ -57,12 +60,18 @@ class CapSource:
     Attributes:
         sender: unique in the world, as a domain name; without spaces, commas, < and &.
         base_url: of the web console, or empty.
-        is_exercise: nobody is to go anywhere.
+        status: CAP's word; Exercise and Test say that nobody is to go anywhere.
     """
 
     sender: str
     base_url: str = ""
-    is_exercise: bool = False
+    status: str = "Actual"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the settings have it: the same for the web console and for webhooks."""
+        sender = settings.cap_sender or urlsplit(settings.web_url).hostname or "almenara"
+        return cls(sender=sender, base_url=settings.web_url, status=settings.cap_status.capitalize())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ def cap_message(row: Row, told: Sequence[Told], routing: Routing, source: CapSou
     _add(alert, "identifier", newest.identifier)
     _add(alert, "sender", source.sender)
     _add(alert, "sent", newest.sent)
-    _add(alert, "status", "Exercise" if source.is_exercise else "Actual")
+    _add(alert, "status", source.status)
     _add(alert, "msgType", _kind(row, earlier))
     _add(alert, "source", "Almenara")
     _add(alert, "scope", "Restricted")

@@ -92,7 +92,9 @@ def file_of(engine: Engine) -> tuple[int, int] | None:
     if engine.url.get_backend_name() != "sqlite":
         return None
     try:
-        about = Path(engine.url.database or "").stat()
+        # A reader opens it as `file:`, escaped.
+        path = engine.url.database or ""
+        about = Path(unquote(path.removeprefix("file:")) if path.startswith("file:") else path).stat()
     except OSError:
         return (0, 0)
     return (about.st_dev, about.st_ino)
@@ -180,11 +182,6 @@ def rows_of(session: Session, cases: Sequence[Case], *, whole: bool = False) -> 
         }
         for case in cases
     ]
-
-
-def timeline_of(session: Session, case_id: str) -> list[TimelinePart]:
-    """Everything that happened to a case, and to those that were merged into it before that; oldest first."""
-    return _timelines(session, [case_id], None).get(case_id, [])
 
 
 def _incidents(

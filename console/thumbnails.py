@@ -10,17 +10,11 @@ from io import BytesIO
 
 from PIL import Image, ImageCms
 
-from shared.confinement import serve
-from shared.decoding import colours, fitted, opened, turned, upright
+from shared.decoding import colours, fitted, opened, serve_pictures, turned, upright
 
 _QUALITY = 82  # of the JPEG: where the eye stops to see its blocks
 _DRAFT = 1.5
 _WIDTH = struct.Struct("!I")
-_MEMORY_BYTES = 2**30
-_BYTES_A_PIXEL = 24
-"""What the worst formats take at once: WebP, and wide greyscale with its copies (measured: under 20)."""
-
-_LAST_RESORT_S = 60.0
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Colour space of an ICC profile -> the mode of pixels that it is about."""
@@ -60,8 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         (width_px,) = _WIDTH.unpack_from(request)
         return thumbnail(request[_WIDTH.size :], width_px, max_pixels=max_pixels)
 
-    Image.MAX_IMAGE_PIXELS = None  # ours is the limit, and this process decodes nothing else
-    serve(answer, memory_bytes=_MEMORY_BYTES + _BYTES_A_PIXEL * max_pixels, answer_s=_LAST_RESORT_S)
+    serve_pictures(answer, max_pixels)
 
 
 def request_for(image_bytes: bytes, width_px: int) -> bytes:

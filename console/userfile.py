@@ -17,7 +17,7 @@ from typing import Any
 from console.passwords import is_hash
 from shared.durable import make_folders_durably, sync_path
 from shared.errors import ConfigError
-from shared.labels import escape_label
+from shared.labels import escape_label, seen
 from shared.moves import NAME_MAX_CHARACTERS
 from shared.routing import ALL
 
@@ -267,7 +267,7 @@ def normal_name(text: str) -> str:
 
 def name_key(name: str) -> str:
     """What tells users apart: capitals and compatibility forms don't, so that Ana can't pose as ana."""
-    return unicodedata.normalize("NFKC", normal_name(name)).casefold()
+    return unicodedata.normalize("NFKC", seen(normal_name(name))).casefold()
 
 
 def check_name(name: str) -> None:
@@ -277,7 +277,7 @@ def check_name(name: str) -> None:
         fault = "is empty, or has spaces at its ends or two together"
     elif len(name) > NAME_MAX_CHARACTERS:
         fault = f"has more than {NAME_MAX_CHARACTERS} characters"
-    elif not name.isprintable():
+    elif not name.isprintable() or not seen(name):
         fault = "has control or invisible characters in it"
     elif name != unicodedata.normalize("NFC", name):
         fault = "is not in Unicode NFC"

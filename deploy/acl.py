@@ -7,10 +7,11 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from deploy import consumers
 from deploy.rights import roles, rules
 from shared.broker import Broker, connect
 from shared.errors import ConfigError
@@ -28,33 +29,77 @@ leave out, with a line in its log, each transaction in there that the user has n
 
 Category = Callable[[str], Set[str]]
 
+_CONSOLE = "console-"
 _WORDS_OF_NO_CONSEQUENCE = {"reset", "resetchannels", "sanitize-payload"}
 
 
 def acl(options: argparse.Namespace, settings: Settings) -> int:
     """Print, write or compare the broker's users; 1 where a running broker differs."""
     folder: Path = options.out or settings.state_dir / "acl"
-    known = roles(list(Routing.load(settings.routing).departments), sentinel=options.sentinel)
+    routing = Routing.load(settings.routing)
+    programs = consumers.load(folder)
+    if options.consumer:
+        if options.out is None:
+            raise ConfigError("--consumer needs --out DIR", remedy="name the folder that users.acl is in")
+        name, departments = consumers.parsed(options.consumer, routing)
+        programs[name] = departments
+    known = users_of(roles(list(routing.departments), sentinel=options.sentinel)) | consumers.users(programs)
+    gone = _gone(folder, known)
+    if options.drop and options.drop not in gone:
+        raise ConfigError(
+            f"--drop {options.drop!r} is no department that the routing file has lost",
+            remedy=f"lost are: {', '.join(gone) or 'none'}; ALMENARA_ROUTING names the file",
+        )
+    known |= users_of(f"{_CONSOLE}{word}" for word in gone if word != options.drop)
     if options.rotate and options.rotate not in known:
         raise ConfigError(f"there is no role {options.rotate!r}", remedy=f"use one of {', '.join(known)}")
     if options.check:
         return _check(connect(settings), expected(known, _passwords(folder, known)), folder)
-    if options.out is None and not options.rotate:
+    if options.out is None and not options.rotate and not options.drop:
         _print(acl_file(known, _passwords(folder, known)))
         return 0
-    _write_all(folder, known, options.rotate, options.url or settings.redis_url)
+    _write_all(folder, known, options.rotate, options.url or settings.redis_url, programs)
+    for word in gone:
+        if word == options.drop:
+            for ending in ("password", "url"):
+                (folder / f"{_CONSOLE}{word}.{ending}").unlink(missing_ok=True)
+            _print(f"{_CONSOLE}{word} is dropped.")
+        else:
+            _print(
+                f"{_CONSOLE}{word} is kept, though {settings.routing} has no such department: is "
+                f"ALMENARA_ROUTING right? If it is gone for good: --drop {word}."
+            )
     return 0
 
 
-def acl_file(known: list[str], passwords: Mapping[str, str]) -> str:
-    """The text of a file for `aclfile`; a role without a password can't log in."""
-    return "\n".join([DEFAULT_OFF, *(user_line(role, passwords.get(role)) for role in known), ""])
+def _gone(folder: Path, known: Iterable[str]) -> list[str]:
+    """Departments that have had a user here and are in the routing file no more."""
+    found = {path.stem for path in folder.glob(f"{_CONSOLE}*.password")} - set(known)
+    # What stands here becomes a line of the ACL file: nothing but words may.
+    return sorted(name.removeprefix(_CONSOLE) for name in found if re.fullmatch(r"[a-z0-9_-]+", name))
 
 
-def user_line(role: str, password: str | None) -> str:
-    """One user."""
-    login = f"on #{_sha256(password)}" if password else "off"
-    return f"user {role} reset {login} {rules(role)}"
+def users_of(known: Iterable[str]) -> dict[str, str]:
+    """Role -> what it may, in the words of an ACL file."""
+    return {role: rules(role) for role in known}
+
+
+def acl_file(known: Mapping[str, str], passwords: Mapping[str, str]) -> str:
+    """The text of a file for `aclfile`; a role without a password can't log in.
+
+    Args:
+        known: role -> what it may.
+        passwords: by role.
+    """
+    return "\n".join([*_lines(known, passwords), ""])
+
+
+def _lines(known: Mapping[str, str], passwords: Mapping[str, str]) -> list[str]:
+    lines = [DEFAULT_OFF]
+    for role, may in known.items():
+        login = f"on #{_sha256(passwords[role])}" if role in passwords else "off"
+        lines.append(f"user {role} reset {login} {may}")
+    return lines
 
 
 def with_login(url: str, role: str, password: str) -> str:
@@ -70,10 +115,9 @@ def with_login(url: str, role: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{role}:{password}@{place}"))
 
 
-def expected(known: list[str], passwords: Mapping[str, str]) -> dict[str, frozenset[frozenset[str]]]:
+def expected(known: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, frozenset[frozenset[str]]]:
     """User -> what it should be: its own words, and those of each of its selectors."""
-    lines = [DEFAULT_OFF, *(user_line(role, passwords.get(role)) for role in known)]
-    return dict(map(meaning, lines))
+    return dict(map(meaning, _lines(known, passwords)))
 
 
 def meaning(line: str, category: Category = lambda _: frozenset()) -> tuple[str, frozenset[frozenset[str]]]:
@@ -145,8 +189,14 @@ def _check(broker: Broker, wanted: Mapping[str, frozenset[frozenset[str]]], fold
     return int(bool(found))
 
 
-def _write_all(folder: Path, known: list[str], rotate: str | None, url: str) -> None:
-    """Passwords that are missing, the ACL file, and an address for each role."""
+def _write_all(
+    folder: Path,
+    known: Mapping[str, str],
+    rotate: str | None,
+    url: str,
+    programs: dict[str, tuple[str, ...]],
+) -> None:
+    """Passwords that are missing, the ACL file, an address for each role, and which programs there are."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -156,6 +206,8 @@ def _write_all(folder: Path, known: list[str], rotate: str | None, url: str) -> 
             # 256 bits: so long that its plain SHA-256 in the ACL file can't be undone.
             passwords[role] = secrets.token_hex(PASSWORD_BYTES)
             _write(folder / f"{role}.password", passwords[role] + "\n")
+        if programs or (folder / consumers.FILE).exists():
+            _write(folder / consumers.FILE, consumers.text_of(programs))
         _write(folder / ACL_FILE, acl_file(known, passwords))
         for role in known if url else ():
             _write(folder / f"{role}.url", with_login(url, role, passwords[role]) + "\n")
@@ -168,11 +220,14 @@ def _write_all(folder: Path, known: list[str], rotate: str | None, url: str) -> 
     if not url:
         _print("With --url rediss://HOST:PORT/0 it writes the address for each, for ALMENARA_REDIS_URL_FILE.")
     left = {path.stem for path in folder.glob("*.password")} - set(known)
+    left = {name for name in left if not name.startswith(_CONSOLE)}  # of these `_gone` tells
     if left:
-        _print(f"No role of the routing file: {', '.join(sorted(left))}; remove their files.")
+        _print(
+            f"No role of the routing file, and no consumer: {', '.join(sorted(left))}; remove their files."
+        )
 
 
-def _passwords(folder: Path, known: list[str]) -> dict[str, str]:
+def _passwords(folder: Path, known: Iterable[str]) -> dict[str, str]:
     """The passwords that there are, by role.
 
     Raises:

@@ -59,7 +59,7 @@ def status(options: argparse.Namespace, settings: Settings) -> int:
             if options.json:
                 stream(lambda: gather(broker, settings))
             else:
-                watch(lambda: gather(broker, settings), Console(highlight=False, soft_wrap=True))
+                watch(lambda: gather(broker, settings), Console(highlight=False))
         return 0
     found = gather(broker, settings)
     _print(json.dumps(found) if options.json else "\n".join(lines(found)))

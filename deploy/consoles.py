@@ -8,9 +8,14 @@ import getpass
 import os
 import sys
 
+from redis.exceptions import NoPermissionError, ResponseError
+
 from deploy.services import stop_on_signals
-from shared.broker import check, connect
+from shared.broker import Broker, check, connect
 from shared.errors import ConfigError
+from shared.keys import moves_key
+from shared.refusals import BrokerRefusesError
+from shared.routing import ALL, REVIEW
 from shared.settings import Settings
 
 
@@ -28,6 +33,7 @@ def console(options: argparse.Namespace, settings: Settings) -> int:
     form = Form.JSON if options.json else Form.PLAIN if options.plain else Form.PRETTY
     stop = stop_on_signals()
     if is_before_a_person(form, since=options.since, follow=not options.no_follow):
+        _check_may_move(broker, options.department)
         return run_screen(
             broker,
             routing,
@@ -47,6 +53,25 @@ def console(options: argparse.Namespace, settings: Settings) -> int:
         stop=stop,
     )
     return 0
+
+
+def _check_may_move(broker: Broker, department: str) -> None:
+    """Ask the broker whether this user may do what the console's keys do; better known before an alarm.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    try:
+        # No entry can have this id, so that none is made; what the user may not is said before that.
+        broker.xadd(moves_key(REVIEW if department == ALL else department), {"asked": ""}, id="0-0")
+    except (NoPermissionError, BrokerRefusesError) as error:
+        raise ConfigError(
+            f"the broker's user may not move anything of {department}",
+            remedy=f"give it the console's own: ALMENARA_REDIS_URL_FILE=.../acl/console-{department}.url; or "
+            "only look, with --plain",
+        ) from error
+    except ResponseError:
+        pass
 
 
 def _login_name() -> str:

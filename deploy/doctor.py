@@ -1,13 +1,15 @@
 """`almenara doctor`: is everything here that a service needs, and if not, what to do."""
 
+import re
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -16,12 +18,12 @@ from console.records import check_record, open_database, place_of_record
 from console.users import Users
 from console.web.assets import browser_folder, vendor_files
 from deploy.exposure import weaknesses
+from shared.announcements import Announcement
 from shared.broker import Broker, check
 from shared.checkpoint import Checkpoint
 from shared.errors import AlmenaraError, ConfigError
 from shared.images import ImageStore
-from shared.library import Library
-from shared.models import Announcement
+from shared.model_files import Library
 from shared.routing import Routing
 from shared.sentinels import is_watched
 from shared.settings import Settings
@@ -147,12 +149,37 @@ def _broker(settings: Settings, broker: Broker) -> Iterator[Finding]:
             f"maxmemory-policy is {about.get('maxmemory_policy')}: when full it throws incidents away",
             "set maxmemory-policy noeviction",
         )
+    if settings.redis_url:
+        yield from _memory(about, broker)
     if is_watched(broker) and not about.get("connected_slaves"):
         yield Finding(
             "broker",
             Health.FAILED,
             "the master that the Sentinels name has no replica: nothing is taken in that it alone would have",
             "start its replicas again",
+        )
+
+
+def _memory(about: Mapping[str, Any], broker: Broker) -> Iterator[Finding]:
+    """Of a broker that is not the private one, whose limits we set: what its clients can do to it."""
+    if "maxmemory" in about and not int(about["maxmemory"]):
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            "it has no maxmemory: full, the machine ends it",
+            "set maxmemory below what its machine has; then it refuses, and everything waits",
+        )
+    try:
+        answer = broker.config_get("client-output-buffer-limit")
+    except RedisError:
+        return  # somebody else's, who has said so above
+    value = next(map(_text, answer.values()), "")
+    if re.search(r"\bnormal 0 0 ", value):
+        yield Finding(
+            "broker",
+            Health.WARNING,
+            "a connection that asks and does not take its replies can fill it",
+            "set client-output-buffer-limit and maxmemory-clients as docs/broker.md has them",
         )
 
 

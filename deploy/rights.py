@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.errors import ConfigError
-from shared.keys import QUEUE
+from shared.keys import QUEUE, dispatch_key
 from shared.routing import ALL, REVIEW
 
 TABLE = """
@@ -15,7 +15,7 @@ almenara:incidents              zset    w        -      r    r   -        -     
 almenara:decisions:<id>         set     -        -      w    -   -        -       -           r        -
 almenara:number                 string  w        -      w    -   -        -       -           w        -
 almenara:counts                 hash    c        c      c    r   -        -       -           c        r
-almenara:changed                stream  a        a      art  m   -        -       -           ar       m
+almenara:changed                stream  a        a      artd m   -        -       -           ard      m
 almenara:lease                  zset    -        w      r    r   -        -       -           r        r
 almenara:popped                 zset    -        w      -    -   -        -       -           r        -
 almenara:swept                  hash    -        w      -    -   -        -       -           r        -
@@ -32,11 +32,11 @@ almenara:listening:<department> zset    -        -      r    w   -        w     
 almenara:board                  string  -        -      w    r   -        r       r           r        r
 open:<department>               hash    -        -      w    r   -        r       r           r        m
 board:<department>              stream  -        -      w    r   -        r       r           r        -
-moves:<department>              stream  -        -      rt   am  -        a       a           r        m
-dispatch:<department>           stream  t        a      atm  m   g        r       r           r        m
-webhooks:later:<name>           zset    -        -      -    -   w        -       -           r        -
+moves:<department>              stream  -        -      rtd  am  -        a       a           rd       m
+dispatch:<department>           stream  t        a      atm  m   g        r       r           rdx      m
+webhooks:later:<name>           zset    -        -      -    -   w        -       -           w        -
 webhooks:dead:<department>      stream  -        -      m    m   w        -       -           w        m
-webhooks:again:<name>           stream  -        -      -    -   gw       -       -           a        -
+webhooks:again:<name>           stream  -        -      -    -   gw       -       -           w        -
 webhooks:disabled:<name>        string  -        -      -    -   w        -       -           w        -
 rq:queues                       set     w        w      -    -   -        -       -           w        -
 rq:queue:classify               list    a        w      r    r   -        -       -           w        m
@@ -54,8 +54,10 @@ rq:worker:<name>                hash    -        w      r    r   -        -     
 rq:worker:<name>:executions     set     -        w      r    r   -        -       -           r        r
 rq:suspended                    string  -        r      -    -   -        -       -           w        -
 """
-"""r reads. m sees how much there is. a adds, and can't read, change or remove what is there. c reads and
-counts. t trims what is old. g reads, as a consumer group. w does all of that, changes and removes.
+"""r reads. m sees how much there is. a adds, and can't read or change what is there; a stream, whose
+XADD also trims and takes any id, it can empty, and keep others from adding to. c reads and counts. t trims.
+d removes it whole. g reads, as a consumer group. x removes such groups. w does all of that, changes and
+removes.
 `<department>` is a console's own; to any other role it is every one."""
 
 _ANY = "exists type ttl pttl watch"
@@ -85,13 +87,25 @@ _MORE = {
     ("zset", "m"): "zcard",
     ("stream", "a"): "xadd",
     ("stream", "t"): "xtrim",
+    ("stream", "d"): "del unlink",
     ("stream", "g"): "xreadgroup xack xpending xclaim xautoclaim xgroup|create xgroup|createconsumer "
     "xgroup|delconsumer xgroup|setid xgroup|destroy",
+    ("stream", "x"): "xgroup|destroy",
     ("stream", "w"): "xadd xtrim xdel",
 }
 """What each right allows, for each kind of key. More than these no part of ours needs."""
 
-_PERMISSION = {"r": "%R~", "m": "%R~", "a": "%W~", "t": "%W~", "c": "~", "g": "~", "w": "~"}
+_PERMISSION = {
+    "r": "%R~",
+    "m": "%R~",
+    "a": "%W~",
+    "t": "%W~",
+    "d": "%W~",
+    "x": "%W~",
+    "c": "~",
+    "g": "~",
+    "w": "~",
+}
 """Redis's own words: a command that reads passes only where the key may be read, and so on."""
 
 EVERYBODY = (
@@ -106,27 +120,39 @@ _SCRIPTS = "evalsha script|load script|exists"
 SERVICES = {
     "ingester": f"{_SCRIPTS} scan wait",
     "worker": f"{_SCRIPTS} subscribe unsubscribe",
-    "desk": _SCRIPTS,
+    "desk": f"{_SCRIPTS} client|no-evict",
     "web": "",
     "webhooks": "",
     "operator": f"{_SCRIPTS} scan wait publish dbsize role config|get acl|list acl|cat acl|load acl|log "
-    "acl|whoami client|list client|kill slowlog|get slowlog|len latency|latest memory|usage memory|stats",
+    "acl|whoami client|list client|kill script|kill slowlog|get slowlog|len latency|latest memory|usage "
+    "memory|stats",
     "metrics": "",
 }
 """The roles that are not consoles, and the commands without keys that each has besides.
 
 `scan` shows the names of all keys: the ingester trims streams of departments that the routing file has lost.
-An operator repairs (`almenara audit --repair`), stops workers (`rq`, by PUBLISH), looks at the server, has it
-read a changed ACL file again, and cuts the lines of whoever stole a password. What would destroy or take over
-(FLUSHALL, CONFIG SET, ACL SETUSER, SHUTDOWN, REPLICAOF, DEBUG, MONITOR) or stop it for a while (KEYS) nobody
-has: whoever may start the server on its own machine can do that there.
+The desk must read past what fills the broker, and so is not cut for what it reads. An operator repairs
+(`almenara audit --repair`), stops workers (`rq`, by PUBLISH), looks at the server, has it read a changed
+ACL file again, cuts the lines of whoever stole a password, and ends a script that does not end (SCRIPT
+KILL). What would destroy or take over (FLUSHALL, CONFIG SET, ACL SETUSER, SHUTDOWN, REPLICAOF, DEBUG,
+MONITOR) nobody has, nor KEYS: whoever may start the server on its own machine can do that there. Who may run
+scripts can stop the server all the same, with one that never ends: ingester, worker, desk, operator, and
+`metrics`.
 """
+
+CONSUMERS = "consumer-"
+"""Begins the names of users of other people's programs, each with a consumer group of its own."""
+
+_CONSUMING = "xreadgroup xack xpending xclaim xautoclaim xgroup|create xgroup|createconsumer"
+"""A program can't remove another's group, nor move it on. Redis has no rules for single groups: it could make
+groups' entries its own."""
 
 _CHANNELS = {"worker": "rq:pubsub:*", "operator": "rq:pubsub:*"}
 
 _BESIDES = {"metrics": f"(~rq:queue:{QUEUE} -@all +eval)"}
-"""KEDA asks for the length of the queue by EVAL. A key that a script is given counts as written, whatever the
-script does; what it then does is measured by the table."""
+"""KEDA asks for the length of the queue by EVAL, for which there is nothing less. A key that a script is
+given counts as written, whatever the script does; what it then does is measured by the table. How long it
+does it nobody measures: the password of `metrics` can stop the broker until an operator's SCRIPT KILL."""
 
 _SERVERS = {
     "replica": "-@all +psync +replconf +ping",
@@ -183,6 +209,13 @@ def rules(role: str) -> str:
     general = _allow(f"{EVERYBODY} {SERVICES.get(role, '')}")
     besides = [_BESIDES[role]] if role in _BESIDES else []
     return " ".join([f"{channels}-@all {general}", *_selectors(column, own), *besides])
+
+
+def consumer_rules(departments: Iterable[str]) -> str:
+    """What a program may that takes these departments' dispatches as a consumer group."""
+    streams = " ".join(f"~{dispatch_key(word)}" for word in departments)
+    allowed = _allow(f"{_ANY} {_READING['stream']} {_CONSUMING}")
+    return f"-@all {_allow(EVERYBODY)} ({streams} -@all {allowed})"
 
 
 def column_of(role: str) -> tuple[str, str]:

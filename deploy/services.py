@@ -42,7 +42,8 @@ def ingest(options: argparse.Namespace, settings: Settings) -> int:
     broker = connect(settings)
     probes.serve("ingest", settings, options.liveness, broker)
     checks = Checks(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
-    service = IngestService(settings, broker, ImageStore(settings.image_store_url), checks)
+    store = ImageStore(settings.image_store_url)
+    service = IngestService(settings, broker, store, checks.check_quickly, checks.check)
     options.liveness.begin()
     service.run(stop)
     options.liveness.end()
@@ -54,8 +55,8 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     from shared.images import ImageStore
     from shared.logs import configure
     from shared.routing import Routing
+    from worker.classifiers import Classifiers, announcement_at_start
     from worker.decoders import Decoders
-    from worker.models import Models, announced
     from worker.service import BatchWorker
 
     configure(settings, "worker")
@@ -64,9 +65,17 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     probes.serve("worker", settings, options.liveness, broker)
     routing, decoders = Routing.load(settings.routing), Decoders(settings.max_pixels)
     store = ImageStore(settings.image_store_url)
-    models = Models(settings, routing, store, decoders, patiently(lambda: announced(broker), stop=stop))
+    classifiers = Classifiers(
+        settings, routing, store, decoders, patiently(lambda: announcement_at_start(broker), stop=stop)
+    )
     make = partial(
-        BatchWorker, settings, broker, models.first(), routing, liveness=options.liveness, models=models
+        BatchWorker,
+        settings,
+        broker,
+        classifiers.first(),
+        routing,
+        liveness=options.liveness,
+        classifiers=classifiers,
     )
     service = patiently(make, stop=stop)
     del make  # it holds the first model, which a swap must be able to free
@@ -91,21 +100,21 @@ def _end_whatever_hangs() -> None:
 
 def desk(options: argparse.Namespace, settings: Settings) -> int:
     """Run the desk."""
-    from console.desk.calls import OPEN_CALLS
+    from console.desk.calls import OpenCalls
     from console.desk.service import DeskService
     from console.records import open_database
     from shared.logs import configure
     from shared.routing import Routing
-    from shared.vitals import VitalsCollector
+    from shared.vital_metrics import VitalsCollector
 
     configure(settings, "desk")
     stop = options.liveness.watching(stop_on_signals())
     routing = Routing.load(settings.routing)
     broker = connect(settings)
-    vitals = VitalsCollector(broker, settings, routing.departments)
-    probes.serve("desk", settings, options.liveness, broker, vitals, OPEN_CALLS)
+    vitals, calls = VitalsCollector(broker, settings, routing.departments), OpenCalls()
+    probes.serve("desk", settings, options.liveness, broker, vitals, calls)
     check(broker, settings, stop=stop)
-    service = DeskService(settings, broker, routing, open_database(settings.database))
+    service = DeskService(settings, broker, routing, open_database(settings.database), calls)
     options.liveness.begin()
     service.run(stop)
     options.liveness.end()
@@ -120,10 +129,10 @@ def web(options: argparse.Namespace, settings: Settings) -> int:
     from console.web.app import make_app
     from console.web.server import serve
     from shared.images import ImageStore
-    from shared.library import Library
     from shared.logs import configure
+    from shared.model_files import Library
     from shared.routing import Routing
-    from shared.vitals import VitalsCollector
+    from shared.vital_metrics import VitalsCollector
     from worker.attention import Explainer
 
     settings = settings.override(web_host=options.host, web_port=options.port)

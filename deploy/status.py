@@ -41,8 +41,8 @@ def _departments(settings: Settings) -> tuple[str, ...]:
 
 
 def lines(status: dict[str, Any]) -> list[str]:
-    """The same for people, alarms first."""
-    queue, incidents = status["queue"], status["incidents"]
+    """The same for people, alarms first: what does not run is among them, and has no line of its own."""
+    incidents = status["incidents"]
     text = [f"ALARM      {escape_label(words)}" for words in status["alarms"]]
     text += [
         f"Queue      {_waiting(status)}",
@@ -52,16 +52,12 @@ def lines(status: dict[str, Any]) -> list[str]:
         f"Rejected   {status['rejected']} files"
         + (" (almenara status --rejected)" if status["rejected"] else ""),
     ]
-    if status["undecided"] and not queue["waiting"] and not queue["in_flight"]:
-        text.append("           Nobody works on the undecided ones: run `almenara audit --repair`")
     for worker in status["workers"]:
         text.append(
             f"Worker     {worker['name'][:12]} on {worker['host']}, pid {worker['pid']}: {worker['state']}, "
             f"{worker['in_flight']} in flight, {worker['finished']} finished, {worker['failed']} failed; "
             f"{worker['model']}{_lag(worker, status['model'])}{_silence(worker)}"
         )
-    if not status["workers"]:
-        text.append("Worker     none: photographs wait. Start one with `almenara worker` or `almenara up`")
     for ingester in status["ingesters"]:
         text.append(
             f"Ingester   {ingester['instance']}: {', '.join(ingester['inboxes'])}, holds {ingester['held']}"
@@ -70,16 +66,9 @@ def lines(status: dict[str, Any]) -> list[str]:
             text.append(
                 f"           holds back {files} of {_label(label)}: more than ALMENARA_LABEL_RATE a minute"
             )
-    if not status["ingesters"]:
-        text.append(
-            "Ingester   none: files stay in the inbox. Start one with `almenara ingest` or `almenara up`"
-        )
     desk = status["desk"]
-    text.append(
-        f"Desk       {desk['open']} cases open, {desk['review']} of them for review"
-        if desk["running"]
-        else "Desk       none: moves wait, and nobody is called again. Start one with `almenara desk`"
-    )
+    if desk["running"]:  # else an alarm says so
+        text.append(f"Desk       {desk['open']} cases open, {desk['review']} of them for review")
     text += _listening(status)
     text += [
         f"Consumer   {escape_label(group['group'])} has {group['lag']} dispatches of "
@@ -139,7 +128,9 @@ def _listening(status: dict[str, Any]) -> list[str]:
     consoles = [f"{word} {number}" for word, number in status["listening"].items()]
     text = [f"Listening  {', '.join(consoles)}"] if consoles else []
     for camera in status["cameras"]:
-        seen = "none yet" if camera["silent_s"] is None else f"{camera['silent_s']:.0f} s ago"
+        ago = "" if camera["silent_s"] is None else f"{camera['silent_s']:.0f} s ago"
+        seen = f"last picture {ago}" if camera["has_sent"] else f"none since it was first watched, {ago}"
+        seen = seen if ago else "not watched yet"
         label = escape_label(camera["label"])
-        text.append(f"Camera     {label}: last picture {seen}, alarm after {camera['limit_s']:.0f} s")
+        text.append(f"Camera     {label}: {seen}, alarm after {camera['limit_s']:.0f} s")
     return text

@@ -1,9 +1,14 @@
 """`almenara status --live`: the same facts, again and again, in place; alarms first."""
 
+import contextlib
 import json
+import os
+import select
 import sys
+import termios
 import time
-from collections.abc import Callable
+import tty
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console, Group
@@ -21,7 +26,7 @@ Gather = Callable[[], dict[str, Any]]
 
 
 def watch(gather: Gather, console: Console, stop: Callable[[], bool] = lambda: False) -> None:
-    """Show it until Ctrl-C. A broker that goes away is said, with what was known last.
+    """Show it until Ctrl-C or `q`. A broker that goes away is said, with what was known last.
 
     Raises:
         ConfigError: nobody looks: the output is no terminal.
@@ -30,7 +35,7 @@ def watch(gather: Gather, console: Console, stop: Callable[[], bool] = lambda: F
         raise ConfigError("--live needs a terminal", remedy="in a pipe use --live --json, a line each second")
     known: dict[str, Any] | None = None
     away_since = ""
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with _keys() as ended, Live(console=console, auto_refresh=False, transient=False) as live:
         while not stop():
             try:
                 known, away_since = gather(), ""
@@ -39,7 +44,38 @@ def watch(gather: Gather, console: Console, stop: Callable[[], bool] = lambda: F
                 away_since = away_since or iso(utc_now())[11:19]
                 fault = f"{error} (since {away_since} UTC)"
             live.update(picture(known, fault), refresh=True)
-            time.sleep(EVERY_S)
+            if ended(EVERY_S):
+                return
+
+
+def _only_wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], bool]]:
+    """What waits so many seconds, and says whether `q` was pressed; without a keyboard it only waits."""
+    if not sys.stdin.isatty():
+        yield _only_wait
+        return
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+
+    def pressed(seconds: float) -> bool:
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            if select.select([keyboard], [], [], left_s)[0]:
+                typed = os.read(keyboard, 64)
+                if not typed or b"q" in typed.lower():  # nothing: the terminal is gone
+                    return True
+        return False
+
+    tty.setcbreak(keyboard)  # Ctrl-C stays a signal
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
 def stream(gather: Gather, stop: Callable[[], bool] = lambda: False) -> None:
@@ -61,7 +97,7 @@ def picture(known: dict[str, Any] | None, fault: str) -> Group:
         known: what was found last, if anything was.
         fault: why nothing newer is known, or an empty string.
     """
-    parts = [Text(f"almenara status, {iso(utc_now())[11:19]} UTC   (Ctrl-C ends)", style="dim")]
+    parts = [Text(f"almenara status, {iso(utc_now())[11:19]} UTC   (q ends)", style="dim")]
     if fault:
         parts.append(Text(f"ALARM      {fault}", style="bold red"))
     if known is not None:

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from shared.broker import Broker
 from shared.heartbeats import now
-from shared.keys import LABEL_SEEN
+from shared.keys import LABEL_SEEN, WATCHED
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Cameras:
             now_s = now(self._broker)
             with self._broker.pipeline(transaction=False) as pipeline:
                 for label in self._labels:
-                    pipeline.hsetnx(LABEL_SEEN, label, f"{now_s:.3f}")
+                    pipeline.hsetnx(LABEL_SEEN, label, f"{now_s:.3f} {WATCHED}")
                 pipeline.execute()
             self._begun = True
         except RedisError as error:

@@ -6,9 +6,7 @@ instance that gets the lock adopts what is in the folder.
 """
 
 import fcntl
-import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ import structlog
 log = structlog.get_logger()
 
 CLAIMS_FOLDER = ".almenara"
-_EXAMINED = "examined.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,6 @@ class Claim:
         path: where the file is now.
         inbox: the inbox that it came into.
         subfolder: the folder inside the inbox that it was in, or an empty string.
-        suspect: an ingester died while it examined this file.
         claimed_at_s: monotonic.
     """
 
@@ -40,7 +36,6 @@ class Claim:
     path: Path
     inbox: Path
     subfolder: str = ""
-    suspect: bool = False
     claimed_at_s: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -99,19 +94,6 @@ class Claims:
             raise
         return Claim(claim_id, target, self.inbox, subfolder)
 
-    def note_examined(self, claims: list[Claim]) -> None:
-        """Say which claims are about to be examined, for whoever adopts them should that kill us.
-
-        Not synchronised to disk: it matters when a process dies, not when the machine does.
-        """
-        note = json.dumps([claim.claim_id for claim in claims]) + "\n"
-        # Over the last one, of which the end may stay: some disks take milliseconds to empty a file.
-        descriptor = os.open(self._folder / _EXAMINED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, note.encode())
-        finally:
-            os.close(descriptor)
-
     def release(self, claim: Claim) -> None:
         """The broker has it: forget the claim and its file."""
         claim.path.unlink(missing_ok=True)
@@ -151,7 +133,6 @@ class Claims:
         if self._lock is None:
             return
         try:
-            (self._folder / _EXAMINED).unlink(missing_ok=True)
             self._folder.rmdir()
             self._lock_path.unlink(missing_ok=True)
         except OSError:
@@ -166,10 +147,6 @@ class Claims:
         self._lock = _locked(self._lock_path)
 
     def _adopt_from(self, folder: Path) -> Iterator[Claim]:
-        try:
-            examined = set(json.loads((folder / _EXAMINED).read_text().partition("\n")[0]))
-        except (OSError, ValueError):
-            examined = set()
         for source in sorted(folder.iterdir()):
             if not source.is_dir():
                 continue
@@ -182,14 +159,7 @@ class Claims:
                 target.rmdir()
                 continue
             subfolder = files[0].parent.relative_to(target).as_posix()
-            yield Claim(
-                source.name,
-                files[0],
-                self.inbox,
-                "" if subfolder == "." else subfolder,
-                suspect=source.name in examined,
-            )
-        (folder / _EXAMINED).unlink(missing_ok=True)
+            yield Claim(source.name, files[0], self.inbox, "" if subfolder == "." else subfolder)
         folder.rmdir()
 
 
@@ -200,17 +170,8 @@ def claimed_files(inbox: Path) -> list[Path]:
     """
     root = inbox / CLAIMS_FOLDER
     return [
-        Path(folder) / name
-        for folder, _, names in os.walk(root)
-        if Path(folder) != root
-        for name in names
-        if name != _EXAMINED
+        Path(folder) / name for folder, _, names in os.walk(root) if Path(folder) != root for name in names
     ]
-
-
-def instance_name() -> str:
-    """A name for this process that no other has or had."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def _locked(path: Path) -> int | None:

@@ -3,14 +3,16 @@
 import hashlib
 import os
 import stat
+import threading
 import time
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from ingest.checks import Checks
 from ingest.claims import Claim
 from ingest.completeness import has_writer
 from ingest.names import parse_name
-from ingest.pictures import Picture, PictureError, check_isolated, check_picture
+from ingest.pictures import Picture, PictureError
 from ingest.rejects import shown
 from shared.coordinates import Coordinates
 from shared.durable import Aside
@@ -22,6 +24,9 @@ from shared.settings import Settings
 
 PLACES_DIFFER_M = 1000.0
 """Name and EXIF further apart than this are worth a note: GPS and hand-typed places differ by less."""
+
+_KNOWN = 1000
+"""Pictures whose check took long, and is not done again for the next copy."""
 
 HOW_TO_NAME = "name the file by its place, such as `33.8568, 151.2153.jpeg`, or send a picture with GPS in it"
 
@@ -42,8 +47,13 @@ class Intake:
 
     settings: Settings
     store: ImageStore
-    checks: Checks | None = None
-    """Processes to check pictures in; None: in the threads that examine."""
+    check: Callable[[bytes], Picture]
+    """As `ingest.checks.Checks.check_quickly`."""
+    check_slowly: Callable[[bytes], Picture]
+    """As `ingest.checks.Checks.check`."""
+    _found: "OrderedDict[str, Picture | PictureError]" = field(default_factory=OrderedDict, repr=False)
+    """What `check_slowly` has said of the latest, by SHA-256."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def examine(self, claim: Claim, aside: Aside) -> Photograph:
         """Put the picture in a claim, and its sidecar, aside for the store (there after `store.commit`).
@@ -51,17 +61,18 @@ class Intake:
         Raises:
             PermanentError: it can't be taken in; the reason is for a person.
             StillWritten: not yet.
+            SlowPictureError: `examine_slowly` must look at it first.
             StoreAwayError: it could not be stored now.
         """
         data, modified_ago_s = self._read(claim)
+        sha256 = hashlib.sha256(data).hexdigest()
         try:
-            picture = self._check(claim, data)
+            picture = self._known(sha256) or self.check(data)
         except PictureError as error:
             if error.reason == "truncated" and 0 <= modified_ago_s < self.settings.settle_s:
                 raise StillWritten from error
             raise
         coordinates, label, place_from, note = _place(claim, picture)
-        sha256 = hashlib.sha256(data).hexdigest()
         photograph = Photograph(
             incident_id=incident_id(sha256, coordinates),
             image=self.store.put_picture(data, sha256, picture.extension, aside),
@@ -75,6 +86,37 @@ class Intake:
         )
         self.store.put_sidecar(photograph, aside)
         return photograph
+
+    def examine_slowly(self, claim: Claim) -> None:
+        """Check the picture in a claim for as long as that takes, so that `examine` need not.
+
+        Raises:
+            PermanentError, StillWritten: as `examine`.
+            TransientError: not now.
+        """
+        data, _ = self._read(claim)
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            if sha256 in self._found:
+                return
+        found: Picture | PictureError
+        try:
+            found = self.check_slowly(data)
+        except PictureError as error:
+            found = error
+        with self._lock:
+            self._found[sha256] = found
+            if len(self._found) > _KNOWN:
+                self._found.popitem(last=False)
+
+    def _known(self, sha256: str) -> Picture | None:
+        """What was found out about it. A fault is told once: tried again, it is looked at again."""
+        with self._lock:
+            found = self._found.get(sha256)
+            if isinstance(found, PictureError):
+                del self._found[sha256]
+                raise found
+        return found
 
     def _read(self, claim: Claim) -> tuple[bytes, float]:
         """The whole file and the seconds since it last changed."""
@@ -107,14 +149,6 @@ class Intake:
                 )
             # One read: what is checked, hashed and stored is the same bytes whatever happens to the file.
             return file.read(limit_bytes + 1), time.time() - about.st_mtime
-
-    def _check(self, claim: Claim, data: bytes) -> Picture:
-        limits = {"max_bytes": self.settings.max_file_bytes, "max_pixels": self.settings.max_pixels}
-        if claim.suspect:
-            return check_isolated(claim.path, **limits)
-        if self.checks is not None:
-            return self.checks.check(data)
-        return check_picture(data, **limits)
 
 
 def _place(claim: Claim, picture: Picture) -> tuple[Coordinates, str, str, str]:

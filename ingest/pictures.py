@@ -3,21 +3,13 @@
 The type is told by content. The announced size is held against the limits before anything is decoded, then
 every byte of pixel data is decoded, so that truncation and corruption are found here and not in a worker's
 batch.
-
-``python -m ingest.pictures FILE MAX_BYTES MAX_PIXELS`` runs the check in a process of its own and prints one
-JSON line: for a picture that may bring its process down.
 """
 
 import io
-import json
-import resource
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from PIL import (
     BmpImagePlugin,
@@ -34,20 +26,18 @@ from ingest.signatures import (
     FORMAT_NAMES,
     PictureError,
     PictureFormat,
+    SlowPictureError,
     foreign_error,
     is_bare_dib,
     picture_format,
 )
 from ingest.structure import check_structure, corrupt, looks_complete, truncated, webp_size_px
-from shared.coordinates import Coordinates, CoordinatesError
-from shared.errors import TransientError
+from shared.coordinates import Coordinates
 from shared.heif import open_heif
-from shared.labels import clean_label, escape_label
+from shared.labels import clean_label
 
-__all__ = ["Picture", "PictureError", "check_isolated", "check_picture", "looks_complete", "main"]
+__all__ = ["Picture", "PictureError", "check_picture", "looks_complete"]
 
-_ISOLATED_MEMORY_BYTES = 4 * 2**30
-_ISOLATED_CPU_S = 300  # ends a child whose parent died while waiting for it
 _JPEG_DRAFT = 8  # all coefficients are read, but only one pixel in 8 x 8 is computed
 
 # The plugin is chosen here and opened directly: Image.open would hold the file against Pillow's own pixel
@@ -60,6 +50,22 @@ _PLUGINS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
     "heic": open_heif,
 }
+HEIC_PIXELS = 50_000_000
+"""The most of a HEIC picture: phones make 12 to 48 megapixels, and 100, of one tile repeated, need 400 kB and
+10 s of a core."""
+
+_QUICK_PIXELS: dict[PictureFormat, int] = {
+    "jpeg": 32_000_000,  # progressive ones; of any other only an eighth of the lines is computed
+    "png": 24_000_000,
+    "webp": 16_000_000,
+    "bmp": 100_000_000,
+    "tiff": 24_000_000,
+    "heic": 13_000_000,
+}
+"""Up to here a check takes some tenths of a second of a core, measured with the worst of each format."""
+_QUICK_RUNS_BYTES = 3_000_000
+"""Of a BMP in runs, which may be of one pixel each, likewise."""
+_BMP_RUNS = (1, 2)  # RLE8, RLE4
 _LIMIT_LOCK = threading.Lock()
 
 
@@ -84,16 +90,18 @@ class Picture:
     taken_at: str | None
 
 
-def check_picture(data: bytes, *, max_bytes: int, max_pixels: int) -> Picture:
+def check_picture(data: bytes, *, max_bytes: int, max_pixels: int, quickly: bool = False) -> Picture:
     """Decode a picture to its last byte and say what it is. Of several frames, the first counts.
 
     Args:
         data: the whole file.
         max_bytes: a larger file is refused unread.
         max_pixels: width times height; a larger picture is refused before it is decoded.
+        quickly: don't decode one that may take a second, or more.
 
     Raises:
-        PictureError: with a reason word (see there). No other exception comes out.
+        PictureError: with a reason word (see there). No other exception comes out. SlowPictureError: it may
+            take long, and `quickly` is asked for.
     """
     if len(data) > max_bytes:
         raise _too_large(len(data), max_bytes)
@@ -106,70 +114,20 @@ def check_picture(data: bytes, *, max_bytes: int, max_pixels: int) -> Picture:
         if kind == "webp" and (size_px := webp_size_px(data)):
             _hold_pixels(size_px, max_pixels)
         check_structure(kind, data)
-        return _decode(kind, data, max_pixels)
+        return _decode(kind, data, max_pixels, quickly=quickly)
     except PictureError:
         raise
     except Exception as error:  # plugins raise a dozen kinds: all mean that it can't be decoded
         raise _explain(kind, error) from error
 
 
-def check_isolated(path: Path, *, max_bytes: int, max_pixels: int, timeout_s: float = 30.0) -> Picture:
-    """Run ``check_picture`` on a file in a process of its own, which may take 4 GiB and so many seconds.
-
-    Raises:
-        PictureError: as ``check_picture`` does, or ``kills_decoder`` when the process dies, hangs or says
-            nothing.
-        TransientError: the file can't be read or the process can't be started.
-    """
-    command = [sys.executable, "-m", "ingest.pictures", str(path.absolute()), str(max_bytes), str(max_pixels)]
-    try:
-        # From the folder of our packages: the current one may be the inbox, and -m would import from there.
-        ran = subprocess.run(
-            command,
-            cwd=Path(__file__).resolve().parent.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _kills_decoder(f"decoding it takes more than {timeout_s:g} s") from error
-    except OSError as error:
-        detail = f"no process to check {escape_label(path.name)}: {error}"
-        raise TransientError(detail, reason="no_process") from error
-    if ran.returncode < 0:
-        raise _kills_decoder(f"its decoder was ended by signal {-ran.returncode}")
-    try:
-        return _from_line(ran.stdout)
-    except (ValueError, LookupError, TypeError, AttributeError, CoordinatesError) as error:
-        raise _kills_decoder(f"its decoder gave no answer (exit status {ran.returncode})") from error
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Check one file as ``FILE MAX_BYTES MAX_PIXELS`` and print one JSON line. Always returns 0."""
-    name, max_bytes, max_pixels = arguments[0], int(arguments[1]), int(arguments[2])
-    _limit_process()
-    outcome: dict[str, object]
-    try:
-        path = Path(name)
-        if (size_bytes := path.stat().st_size) > max_bytes:
-            raise _too_large(size_bytes, max_bytes)
-        picture = check_picture(path.read_bytes(), max_bytes=max_bytes, max_pixels=max_pixels)
-        outcome = {"picture": asdict(picture)}
-    except PictureError as error:
-        outcome = {"error": {"reason": error.reason, "detail": error.detail, "remedy": error.remedy}}
-    except OSError as error:
-        outcome = {"unreadable": str(error)}
-    sys.stdout.write(json.dumps(outcome) + "\n")
-    return 0
-
-
-def _decode(kind: PictureFormat, data: bytes, max_pixels: int) -> Picture:
+def _decode(kind: PictureFormat, data: bytes, max_pixels: int, *, quickly: bool) -> Picture:
     plugin = BmpImagePlugin.DibImageFile if is_bare_dib(data) else _PLUGINS[kind]
     with _own_pixel_limit(kind, max_pixels), plugin(io.BytesIO(data)) as image:
         width_px, height_px = image.size
-        _hold_pixels(image.size, max_pixels)
+        _hold_pixels(image.size, min(max_pixels, HEIC_PIXELS) if kind == "heic" else max_pixels)
+        if quickly and _is_slow(kind, image, len(data)):
+            raise SlowPictureError("checking it takes long")
         if kind == "jpeg":
             image.draft(image.mode, (max(1, width_px // _JPEG_DRAFT), max(1, height_px // _JPEG_DRAFT)))
         image.load()
@@ -181,6 +139,15 @@ def _decode(kind: PictureFormat, data: bytes, max_pixels: int) -> Picture:
             gps=gps_coordinates(image),
             taken_at=taken_at(image),
         )
+
+
+def _is_slow(kind: PictureFormat, image: ImageFile.ImageFile, size_bytes: int) -> bool:
+    if kind == "jpeg" and not image.info.get("progressive"):
+        return False
+    pixels = image.width * image.height
+    if kind == "bmp" and image.info.get("compression") in _BMP_RUNS and size_bytes > _QUICK_RUNS_BYTES:
+        return True
+    return pixels > _QUICK_PIXELS[kind]
 
 
 @contextmanager
@@ -224,34 +191,3 @@ def _explain(kind: PictureFormat, error: Exception) -> PictureError:
 def _too_large(size_bytes: int, max_bytes: int) -> PictureError:
     detail = f"it has {size_bytes} bytes, more than {max_bytes}"
     return PictureError(detail, reason="too_large_bytes", remedy="send it smaller")
-
-
-def _kills_decoder(detail: str) -> PictureError:
-    return PictureError(detail, reason="kills_decoder", remedy="keep the file and report it")
-
-
-def _from_line(stdout: bytes) -> Picture:
-    outcome = json.loads(stdout.splitlines()[-1])
-    if "unreadable" in outcome:
-        raise TransientError(outcome["unreadable"], reason="unreadable_file")
-    if "error" in outcome:
-        error = outcome["error"]
-        raise PictureError(str(error["detail"]), reason=str(error["reason"]), remedy=str(error["remedy"]))
-    fields = outcome["picture"]
-    gps = fields.pop("gps")
-    return Picture(**fields, gps=Coordinates(**gps) if gps else None)
-
-
-def _limit_process() -> None:
-    for limit, value in (
-        (resource.RLIMIT_AS, _ISOLATED_MEMORY_BYTES),
-        (resource.RLIMIT_CPU, _ISOLATED_CPU_S),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (lowered, lowered))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -14,13 +14,14 @@ from redis.exceptions import RedisError
 
 from ingest.admission import admit
 from ingest.cameras import Cameras
-from ingest.checks import Checks
 from ingest.claiming import Claimer
-from ingest.claims import Claim, Claims, instance_name
+from ingest.claims import Claim, Claims
 from ingest.intake import Intake, StillWritten
+from ingest.pictures import Picture
 from ingest.rates import Rates
 from ingest.rejects import Rejects
 from ingest.retention import prune
+from ingest.signatures import SlowPictureError
 from ingest.tallies import count_admitted, count_rejected
 from ingest.watching import Watch
 from shared import metrics
@@ -28,7 +29,7 @@ from shared.broker import Broker, BrokerAwayError, patiently
 from shared.cores import usable_cores
 from shared.durable import Aside
 from shared.errors import ConfigError, PermanentError, TransientError
-from shared.heartbeats import INGEST, beat
+from shared.heartbeats import BEAT_S, INGEST, SILENT_AFTER_S, beat, process_name
 from shared.images import ImageStore, StoreAwayError
 from shared.incidents import Photograph, utc_now
 from shared.keys import COUNTS, INGESTER_PREFIX
@@ -50,7 +51,6 @@ free takes milliseconds a file, and several of them together."""
 FAR_THREADS = 16
 """They examine, and store, where the image store is no folder: three requests of 50 ms a photograph, say."""
 
-HEARTBEAT_S = 5.0
 FAULTS_ALLOWED = 3
 """A file that makes our own code fail is set aside, with that reason, after this many tries."""
 RETENTION_EVERY_S = 3600.0
@@ -68,9 +68,21 @@ class IngestService:
     """Claims files in one thread, examines them in several, keeps and admits them in one more."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, store: ImageStore, checks: Checks | None = None
+        self,
+        settings: Settings,
+        broker: Broker,
+        store: ImageStore,
+        check: Callable[[bytes], Picture],
+        check_slowly: Callable[[bytes], Picture] | None = None,
     ) -> None:
-        """Open the inboxes, making those that are missing; pictures are checked by `checks`, or in threads.
+        """Open the inboxes, making those that are missing.
+
+        Args:
+            settings: of the deployment.
+            broker: to admit to.
+            store: to keep pictures in.
+            check: says what a picture is, as `ingest.checks.Checks.check_quickly`.
+            check_slowly: likewise where that says SlowPictureError, as `ingest.checks.Checks.check`.
 
         Raises:
             ConfigError: an inbox can't be used.
@@ -78,9 +90,11 @@ class IngestService:
         self._settings = settings
         self._broker = broker
         self._store = store
-        self._intake = Intake(settings, store, checks)
+        self._intake = Intake(settings, store, check, check_slowly or check)
+        self._slow = ThreadPoolExecutor(1, "examine-slow")
+        """One thread, and so one process at a time: however many take long, others are examined meanwhile."""
         self._rejects = Rejects(settings.rejected_dir)
-        self._instance = instance_name()
+        self._instance = process_name()
         self._cameras = Cameras(broker, settings.silence_s)
         self._stopping = threading.Event()
         # Those that wait for a network need no core.
@@ -122,6 +136,7 @@ class IngestService:
         except BrokerAwayError:
             log.info("stopping; claimed files wait for the next ingester", held=sum(self._held()))
         finally:
+            self._slow.shutdown(cancel_futures=True)
             self._stopping.set()
             self._claimer.stop()
             for claims in self._claims.values():
@@ -143,7 +158,7 @@ class IngestService:
                         keeping = keepers.submit(self._keep, batch, keepers, stop)
                         batch = _Batch(self._store.aside())
                 if len(batch.photographs) >= self._most:
-                    futures.wait([keeping], timeout=HEARTBEAT_S)
+                    futures.wait([keeping], timeout=BEAT_S)
                 elif claims := self._claimer.next_batch(
                     min(CHUNK, self._most), wait_s=_wait_s(batch, keeping)
                 ):
@@ -155,19 +170,12 @@ class IngestService:
     def _examine(
         self, claims: list[Claim], batch: "_Batch", pool: ThreadPoolExecutor, stop: Callable[[], bool]
     ) -> None:
-        for inbox, held in self._claims.items():
-            try:
-                held.note_examined([claim for claim in claims if claim.inbox == inbox])
-            except OSError as error:
-                # A full disk, say. Taking its files in is what frees it; the note only guards against a
-                # picture that kills us.
-                log.debug("no note of what is examined", inbox=str(inbox), error=str(error))
         # A few parts, not single claims: handing one from thread to thread costs as much as reading its name.
         size = max(1, -(-len(claims) // self._threads))
         parts = [claims[begin : begin + size] for begin in range(0, len(claims), size)]
         tasks = [pool.submit(self._examined, part, batch.aside) for part in parts]
         # Pictures made to take long take their time one after another: it is no sign that we hang.
-        while futures.wait(tasks, timeout=HEARTBEAT_S).not_done:
+        while futures.wait(tasks, timeout=BEAT_S).not_done:
             self._beat()
             stop()
         for task in tasks:
@@ -210,14 +218,45 @@ class IngestService:
     def _examined(
         self, claims: list[Claim], aside: Aside
     ) -> list[tuple[Claim, Photograph | PermanentError | None]]:
-        return [(claim, self._outcome(claim, aside)) for claim in claims]
+        found = []
+        for number, claim in enumerate(claims):
+            try:
+                found.append((claim, self._outcome(claim, aside)))
+            except SlowPictureError:
+                self._slow.submit(self._examine_slowly, claim)
+                # What was found is kept without waiting for more that may be like it.
+                for each in claims[number + 1 :]:
+                    self._claimer.later(each, 0.0)
+                break
+        return found
+
+    def _examine_slowly(self, claim: Claim) -> None:
+        """Then it is examined again: that finds its check done, or says by itself what is wrong with it."""
+        after_s = 0.0
+        try:
+            self._intake.examine_slowly(claim)
+        except TransientError as error:
+            log.warning("a picture can't be checked now", name=claim.name, error=str(error))
+            after_s = 1.0
+        except (PermanentError, StillWritten, OSError) as error:
+            log.debug("a picture was not checked", name=claim.name, error=str(error))
+        except Exception:
+            log.exception("a picture could not be checked", name=claim.name)
+            after_s = 1.0
+        self._claimer.later(claim, after_s)
 
     def _outcome(self, claim: Claim, aside: Aside) -> Photograph | PermanentError | None:
-        """The stored photograph, why it can never be one, or None where it must wait."""
+        """The stored photograph, why it can never be one, or None where it must wait.
+
+        Raises:
+            SlowPictureError: it is to be checked beside the others.
+        """
         try:
             return self._intake.examine(claim, aside)
         except StillWritten:
             self._claimer.later(claim, 0.1)
+        except SlowPictureError:
+            raise
         except PermanentError as error:
             return error
         except FileNotFoundError:
@@ -286,21 +325,22 @@ class IngestService:
         return [claims.held() for claims in self._claims.values()]
 
     def _beat(self) -> None:
-        """Every few seconds say that this ingester lives."""
+        """Now and then say that this ingester lives."""
         metrics.INGEST_WAITING.set(self._claimer.backlog())
         self._cameras.begin()
         now_s = time.monotonic()
-        if now_s - self._beat_at_s >= HEARTBEAT_S:
+        if now_s - self._beat_at_s >= BEAT_S:
             self._beat_at_s = now_s
             about = {
                 "instance": self._instance,
                 "inboxes": [str(inbox) for inbox in self._claims],
                 "held": sum(self._held()),
                 "held_back": self.held_back(),
+                "store_away": self._store_away,
                 **self._outcomes,
             }
             try:
-                self._broker.set(INGESTER_PREFIX + self._instance, json.dumps(about), ex=int(HEARTBEAT_S * 4))
+                self._broker.set(INGESTER_PREFIX + self._instance, json.dumps(about), ex=int(SILENT_AFTER_S))
                 beat(self._broker, INGEST, self._instance)
             except RedisError as error:
                 if refused := refusal(error):

@@ -22,10 +22,20 @@ class PictureError(PermanentError):
     """Raised when a file can't be taken in as a picture.
 
     ``reason`` is one of ``empty``, ``not_an_image``, ``too_large_bytes``, ``too_many_pixels``, ``truncated``,
-    ``corrupt`` and, from the isolated check alone, ``kills_decoder``.
+    ``corrupt`` and, from `ingest.checks.Checks` alone, ``kills_decoder``.
     """
 
     default_reason = "corrupt"
+
+
+SLOW = "slow"
+"""Between a process that checks and who asked it: nothing is ever rejected for it."""
+
+
+class SlowPictureError(PictureError):
+    """Raised when a picture takes long to check, or may; whether it is sound is open."""
+
+    default_reason = SLOW
 
 
 _DIB_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})  # every version of the Windows and OS/2 header

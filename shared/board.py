@@ -14,7 +14,6 @@ from typing_extensions import TypedDict  # Python's own is not understood by pyd
 
 from shared.broker import Broker
 from shared.errors import PermanentError
-from shared.heartbeats import DESK, living
 from shared.keys import BOARD_VERSION, board_key, open_key
 
 SCHEMA_VERSION = 1
@@ -152,14 +151,15 @@ def is_open(row: Row, department: str) -> bool:
 def open_rows(broker: Broker, department: str) -> Opening:
     """Everything open on a board now.
 
+    Read in pages, since a broker cuts who takes too much at once: a row may be newer than the version, and
+    what changes meanwhile comes again with the changes after it.
+
     Raises:
         BoardError: a row is not of this version.
     """
-    with broker.pipeline(transaction=True) as pipeline:
-        pipeline.get(BOARD_VERSION)
-        pipeline.hvals(open_key(department))
-        version, rows = pipeline.execute()
-    return Opening(int(version or 0), [_row(text) for text in rows])
+    version: Any = broker.get(BOARD_VERSION)
+    rows = dict(broker.hscan_iter(open_key(department), count=PAGE))
+    return Opening(int(version or 0), [_row(text) for text in rows.values()])
 
 
 def changes(broker: Broker, department: str, after: int, *, block_ms: int | None = None) -> list[Change]:
@@ -184,11 +184,6 @@ def covers(broker: Broker, department: str, after: int) -> bool:
         return False  # the broker lost its data
     # Nothing is trimmed before the stream is full; then what is older than its first entry may be gone.
     return not oldest or after >= _version(oldest[0][0]) or broker.xlen(board_key(department)) < KEEP_ENTRIES
-
-
-def desks(broker: Broker) -> int:
-    """How many desks say that they run."""
-    return living(broker, DESK)
 
 
 def streams_of(reply: Any) -> Sequence[tuple[bytes, Sequence[tuple[bytes, dict[bytes, bytes]]]]]:

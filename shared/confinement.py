@@ -27,14 +27,19 @@ _LENGTH = struct.Struct("!I")
 _HEADER = struct.Struct("!cI")
 _DONE, _REFUSED, _FAILED, _BROKEN = b"d", b"r", b"f", b"b"
 _TRIES = 2
+_OUT_OF_TIME = f"signal {signal.SIGPROF.value}"
 _WORDS_CHARACTERS = 500
 _ERROR_BYTES = 20_000
 
 
 class DecoderKilledError(PermanentError):
-    """Raised when a request brings its process down, or takes it too long; the ingester's word for it."""
+    """Raised when a request brings its process down, or takes it too long."""
 
     default_reason = "kills_decoder"
+
+
+class TooLongError(DecoderKilledError):
+    """Raised when a request takes its process too long."""
 
 
 class ConfinementError(TransientError):
@@ -84,7 +89,7 @@ class Confinement:
 
         Raises:
             PermanentError: what the process refused, with its reason.
-            DecoderKilledError: the request ends or occupies it.
+            DecoderKilledError: the request ends it; TooLongError: it occupies it.
             ConfinementError: it does not start, or others took their time before us.
             ConfigError: it can't start until a person does something.
         """
@@ -97,9 +102,11 @@ class Confinement:
                     return self._exchange(channel, request)
                 except TimeoutError as error:
                     self._end()
-                    raise DecoderKilledError(f"looking at it takes more than {self._answer_s:g} s") from error
+                    raise TooLongError(f"looking at it takes more than {self._answer_s:g} s") from error
                 except (OSError, EOFError, ValueError) as error:
                     how = self._end()
+                    if how == _OUT_OF_TIME:
+                        raise TooLongError("looking at it takes too much of a core's time") from error
                     if not tries_left:
                         words = str(error) if isinstance(error, ValueError) else how
                         raise DecoderKilledError(f"looking at it ends the process ({words})") from error
@@ -177,6 +184,7 @@ def serve(
     *,
     memory_bytes: int | None,
     answer_s: float,
+    cpu_s: float = 0.0,
     idle_s: float = 300.0,
 ) -> None:
     """Answer the requests of the `Confinement` that started this process, until it closes or asks no more.
@@ -186,6 +194,8 @@ def serve(
             the process.
         memory_bytes: address space that the process may take; None for any.
         answer_s: seconds after which a request ends the process, where nobody is left who minds it.
+        cpu_s: seconds of a core that a request may take before it ends the process, however long that is by
+            the clock; 0 for any.
         idle_s: seconds without a request after which the process ends, and its memory is free.
     """
     channel = _channel()
@@ -201,6 +211,7 @@ def serve(
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, answer_s)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
             kind, content = _DONE, answer(request)
         except PermanentError as error:
@@ -209,6 +220,7 @@ def serve(
             _send(channel, _BROKEN, repr(error)[:_WORDS_CHARACTERS].encode())
             raise
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         del request
         _send(channel, kind, content)
 

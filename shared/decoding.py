@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from shared import heif
+from shared.confinement import serve
 from shared.errors import PermanentError
 
 MAX_PIXELS = 100_000_000
@@ -55,6 +56,10 @@ _LYING = (
     Image.Transpose.ROTATE_90,
 )
 _TALLEST = 4  # times the width
+_BYTES_A_PIXEL = 24
+"""What the worst formats take at once: WebP, and wide greyscale with its copies (measured: under 20)."""
+
+_LAST_RESORT_S = 60.0
 _FILTERS = threading.Lock()
 _SIGNS_OF_TRUNCATION = ("truncated", "unexpected end", "broken data stream", "not enough image data")
 
@@ -144,6 +149,28 @@ def colours(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def serve_pictures(
+    answer: Callable[[bytes], bytes],
+    max_pixels: int,
+    *,
+    own_bytes: int | None = 2**30,
+    cpu_s: float = 0.0,
+    idle_s: float = 300.0,
+) -> None:
+    """As `shared.confinement.serve`, in a process that does nothing but decode pictures.
+
+    Args:
+        answer: as there.
+        max_pixels: of a picture; so much memory is allowed for one besides the process's own.
+        own_bytes: address space without any picture; None: all may be taken.
+        cpu_s: as there.
+        idle_s: as there.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # ours is the limit
+    memory_bytes = None if own_bytes is None else own_bytes + _BYTES_A_PIXEL * max_pixels
+    serve(answer, memory_bytes=memory_bytes, answer_s=_LAST_RESORT_S, cpu_s=cpu_s, idle_s=idle_s)
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -3,16 +3,21 @@
 On the broker's clock, so that machines need not agree. What says nothing any longer is forgotten by itself.
 """
 
+import os
+import socket
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
 from shared.broker import Broker
-from shared.keys import alive_key, listening_key
+from shared.keys import QUEUE, alive_key, listening_key
 
 INGEST, WORKER, DESK, WEB, WEBHOOKS = "ingest", "worker", "desk", "web", "webhooks"
 BEAT_S = 2.0
-"""How often a service says so."""
+"""How often a service says so; a web console does with its pulse."""
 SILENT_AFTER_S = 10.0
+WORKERS = f"rq:workers:{QUEUE}"
+"""RQ's set of the keys of workers' records."""
 WORKER_TTL_S = 60
 """Seconds after which RQ's record of a worker runs out, counted from its last heartbeat."""
 LISTENING_S = 20.0
@@ -20,9 +25,6 @@ LISTENING_S = 20.0
 _FORGOTTEN_AFTER_S = 60
 _MOST_CONSOLES = 1000
 """Remembered for a department: who may say that a console listens can't fill the broker with them."""
-
-_RARELY = {INGEST: 20.0, WEB: 20.0}
-"""These beat every five seconds."""
 
 
 def beat(broker: Broker, service: str, name: str) -> None:
@@ -40,13 +42,22 @@ def end(broker: Broker, service: str, name: str) -> None:
 
 
 def living(broker: Broker, service: str) -> int:
-    """How many of a service have said so lately."""
-    return int(broker.zcount(alive_key(service), now(broker) - silent_after_s(service), "+inf"))
+    """How many of a service have said so lately; workers, which RQ registers, too."""
+    if service == WORKER:
+        return _living_workers(broker)
+    return int(broker.zcount(alive_key(service), now(broker) - SILENT_AFTER_S, "+inf"))
 
 
-def silent_after_s(service: str) -> float:
-    """Seconds without a beat after which a process of this service counts as dead."""
-    return _RARELY.get(service, SILENT_AFTER_S)
+def worker_silent_s(left_ms: int) -> float:
+    """Seconds since a worker last said so, by how long its record still lives; negative: for ever."""
+    # On the broker's clock: each heartbeat lets the record live for so long again.
+    return max(0.0, WORKER_TTL_S - left_ms / 1000) if left_ms >= 0 else 0.0
+
+
+def process_name(kind: str = "") -> str:
+    """A name for this process that no other has or had; `kind` comes first in it."""
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f"{kind}-{name}" if kind else name
 
 
 def listen(broker: Broker, console: str, departments: Iterable[str], ended: Iterable[str] = ()) -> None:
@@ -67,6 +78,20 @@ def listen(broker: Broker, console: str, departments: Iterable[str], ended: Iter
         for key in map(listening_key, ended):
             pipeline.zrem(key, console)
         pipeline.execute()
+
+
+def _living_workers(broker: Broker) -> int:
+    keys: Any = broker.smembers(WORKERS)
+    with broker.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hmget(key, ["birth", "death"])
+            pipeline.pttl(key)
+        replies = pipeline.execute()
+    # One that ended has a record for a while; of one that was killed it runs out.
+    return sum(
+        bool(birth) and not death and worker_silent_s(left_ms) <= SILENT_AFTER_S
+        for (birth, death), left_ms in zip(replies[::2], replies[1::2], strict=True)
+    )
 
 
 def now(broker: Broker) -> float:

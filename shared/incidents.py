@@ -15,6 +15,8 @@ from shared.coordinates import Coordinates
 from shared.errors import PermanentError
 from shared.keys import INCIDENTS, incident_key
 
+_IDS_PAGE = 20_000
+
 
 class RecordError(PermanentError):
     """Raised when a record read back is not what was written."""
@@ -184,8 +186,19 @@ class Incident:
 
 def all_ids(broker: Broker) -> list[str]:
     """Ids of every incident in the broker, oldest first."""
-    ids: Any = broker.zrange(INCIDENTS, 0, -1)
-    return [incident.decode() for incident in ids]
+    found: dict[bytes, None] = {}
+    # In pages, since a broker cuts who asks for everything at once; from the newest on, since the oldest go
+    # meanwhile.
+    last = -1
+    while page := _page_of_ids(broker, last):
+        found |= dict.fromkeys(reversed(page))
+        last -= len(page)
+    return [incident.decode() for incident in reversed(found)]
+
+
+def _page_of_ids(broker: Broker, last: int) -> list[bytes]:
+    page: Any = broker.zrange(INCIDENTS, last - _IDS_PAGE + 1, last)
+    return list(page)
 
 
 def encoded(record: Mapping[str, Any]) -> str:

@@ -19,10 +19,13 @@ BOARD_VERSION = "almenara:board"
 """The last version of the desk's record that stands on the boards."""
 
 LABEL_SEEN = "almenara:label_seen"
-"""The hash of the cameras that are watched: label -> broker time in seconds of its last picture."""
+"""The hash of the cameras that are watched: label -> broker time in seconds of its last picture.
+
+With `WATCHED` behind it: since when the camera is watched that has never sent one."""
+WATCHED = "watched"
 
 MODEL = "almenara:model"
-"""The hash that says which model decides (shared/models.py lists its fields); only operators write it."""
+"""The hash that says which model decides (fields: shared/announcements.py); only operators write it."""
 
 MODELS = "almenara:models"
 """The stream of what became of models: announced by operators, swapped or refused by workers. Bounded."""

@@ -23,11 +23,21 @@ TELL_S = 5.0
 class Liveness:
     """One for each process. Turning is cheap enough for every round of a loop."""
 
-    def __init__(self, notify_socket: str = "", watchdog_s: float = 0.0) -> None:
-        """Tell nobody, or the manager at `notify_socket`, which ends who is silent for `watchdog_s`."""
+    def __init__(
+        self,
+        notify_socket: str = "",
+        watchdog_s: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Tell nobody, or the manager at `notify_socket`, which ends who is silent for `watchdog_s`.
+
+        `clock` gives seconds that never go back.
+        """
+        self._clock = clock
         self._address = "\0" + notify_socket[1:] if notify_socket.startswith("@") else notify_socket
         self._every_s = min(watchdog_s / 3, 5.0) if watchdog_s else 5.0
-        self._turned_at_s = self._told_at_s = time.monotonic()
+        self._turned_at_s = self._told_at_s = clock()
         self._lock = threading.Lock()
         self.ready = False
 
@@ -39,7 +49,7 @@ class Liveness:
 
     def turn(self) -> None:
         """The main loop turned once more, or waits for something on purpose."""
-        self._turned_at_s = now_s = time.monotonic()
+        self._turned_at_s = now_s = self._clock()
         with self._lock:
             if now_s - self._told_at_s < self._every_s:
                 return
@@ -59,7 +69,7 @@ class Liveness:
 
     def silent_s(self) -> float:
         """Seconds since the last turn."""
-        return time.monotonic() - self._turned_at_s
+        return self._clock() - self._turned_at_s
 
     def watching(self, stop: Callable[[], bool]) -> Callable[[], bool]:
         """The same `stop`, asking which counts as a turn: loops ask it each round, and waits at each try."""

@@ -5,7 +5,7 @@ that any one survivor tells. Labels are of a bounded set: words of the routing f
 cameras in the settings; nothing that a stranger's file name could multiply.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
+
+from shared.label_values import VALUES
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # one more series for each, which nothing of ours reads
 
@@ -44,7 +46,7 @@ BUILD = {
     service: Gauge(
         "almenara_build_info",
         "1, for each service that runs: its version. Two versions at once are an upgrade that has not ended.",
-        ["service", "version"],
+        ["part", "version"],
         registry=registry,
     )
     for service, registry in REGISTRIES.items()
@@ -52,7 +54,7 @@ BUILD = {
 LOOP_SILENT = {
     service: Gauge(
         "almenara_loop_silent_seconds",
-        "Seconds since the main loop turned. Above 90 it hangs: /livez says so too; restart the service.",
+        "Seconds since the main loop turned. Above 60 it hangs: restart the service; /livez fails above 90.",
         registry=registry,
     )
     for service, registry in REGISTRIES.items()
@@ -82,7 +84,8 @@ INGEST_HELD_BACK = Counter(
 )
 INGEST_WAITING = Gauge(
     "almenara_ingest_waiting_files",
-    "Files seen in the inbox and not yet taken in. If it grows, the disk, the store or the broker is slow.",
+    "Files claimed from the inbox and not yet taken in; those behind them are in the inbox still, uncounted. "
+    "Not 0 for long: the disk, the store or the broker is slow, or LABEL_RATE holds them back.",
     registry=_INGEST,
 )
 INGEST_ADMISSION = Histogram(
@@ -241,27 +244,40 @@ WEBHOOK_SECONDS = Histogram(
     buckets=_SHORT_S,
     registry=_WEBHOOKS,
 )
-WEBHOOK_DEAD = Counter(
-    "almenara_webhooks_dead_letters",
-    "Dispatches that a receiver did not take: they wait for `almenara webhooks --replay`.",
-    ["department"],
-    registry=_WEBHOOKS,
-)
+
+for _counter in (
+    INGEST_FILES,
+    WORKER_JOBS,
+    WORKER_SWAPS,
+    DESK_ENTRIES,
+    DESK_MOVES,
+    DESK_CLOCK,
+    WEB_REQUESTS,
+    WEB_LOGINS,
+    WEB_PICTURES,
+):
+    for _values in VALUES[next(iter(_counter.describe())).name]:
+        _counter.labels(*_values)
+
+
+def count_from_nothing(departments: Iterable[str]) -> None:
+    """Have the webhooks' counters of these departments at 0, before anything is delivered."""
+    for department in departments:
+        for outcome in ("delivered", "failed", "dead"):
+            WEBHOOK_DELIVERIES.labels(department, outcome)
 
 
 @dataclass(frozen=True)
 class Told:
-    """A metric that is looked up when somebody scrapes, see `shared/vitals.py`."""
+    """A metric that is looked up when somebody scrapes, see `shared/vital_metrics.py`."""
 
     name: str
     about: str
     labels: tuple[str, ...] = ()
-    counts: bool = False
 
     def family(self, samples: Sequence[tuple[Sequence[str], float]]) -> Any:
         """The metric with its samples: the values of its labels, and the number."""
-        kind = CounterMetricFamily if self.counts else GaugeMetricFamily
-        family = kind(self.name, self.about, labels=self.labels)
+        family = GaugeMetricFamily(self.name, self.about, labels=self.labels)
         for labels, number in samples:
             family.add_metric(list(labels), number)
         return family
@@ -304,17 +320,10 @@ VERDICTS = Told(
     "More unsure than usual: are cameras dirty, or is it dark?",
     ("verdict",),
 )
-SEEN_AGAIN = Told("almenara_resends", "Photographs that came again.", counts=True)
-REJECTED = Told(
-    "almenara_rejected_files",
-    "Rejected files by reason since the broker began, over all ingesters.",
-    ("reason",),
-    counts=True,
-)
 ALIVE = Told(
     "almenara_services_alive",
     "Processes of a service that have said lately that they live. 0 workers: photographs wait.",
-    ("service",),
+    ("part",),
 )
 LISTENING = Told(
     "almenara_listening_consoles",
@@ -350,8 +359,6 @@ BROKER_WIDE = (
     INCIDENTS_KNOWN,
     UNDECIDED,
     VERDICTS,
-    SEEN_AGAIN,
-    REJECTED,
     ALIVE,
     LISTENING,
     CAMERA_SILENT,
@@ -360,18 +367,3 @@ BROKER_WIDE = (
     GROUP_LAG,
 )
 """Shown by desk and web."""
-
-
-def names() -> dict[str, str]:
-    """The name of every metric of ours as it is scraped, without the suffixes of histograms -> its help."""
-    found = {}
-    for registry in REGISTRIES.values():
-        for family in registry.collect():
-            if family.name.startswith("almenara_"):
-                found[family.name + _SUFFIXES.get(family.type, "")] = family.documentation
-    for told in (*BROKER_WIDE, DESK_UNACKNOWLEDGED, DESK_OLDEST):
-        found[told.name + ("_total" if told.counts else "")] = told.about
-    return found
-
-
-_SUFFIXES = {"counter": "_total", "info": "_info"}

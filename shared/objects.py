@@ -37,7 +37,6 @@ LARGE_BYTES_A_S = 1_000_000
 """A larger file may take its bytes at this speed more: a checkpoint has 43 MB."""
 
 _S3 = ("s3", "s3a")
-_EXTRAS = {"s3": "s3", "s3a": "s3"}
 _PERMISSIONS = "let the key list the bucket, and read, write and remove objects"
 
 
@@ -70,11 +69,10 @@ class Objects:
             self._fs: Any
             self._fs, self._root = fsspec.core.url_to_fs(url, **_options(protocol, read_s))
         except (ValueError, ImportError, OSError) as error:
-            extra = _EXTRAS.get(protocol)
             raise ConfigError(
                 f"image store {url!r} can't be opened: {error}",
-                remedy=f"`pip install '.[{extra}]'` in the project's folder"
-                if extra and isinstance(error, ImportError)
+                remedy="`pip install '.[s3]'` in the project's folder"
+                if protocol in _S3 and isinstance(error, ImportError)
                 else "set ALMENARA_IMAGE_STORE to a folder or URL",
             ) from error
         if protocol in _S3:

@@ -1,7 +1,9 @@
 """Probes: what a service tells who watches over it, at a port of its own: /metrics, /livez and /readyz."""
 
+import contextlib
 import socket
 import threading
+import time
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -22,8 +24,13 @@ from shared.settings import Settings
 
 log = structlog.get_logger()
 
-REQUEST_S = 10
-"""For who asks to say what they want."""
+REQUEST_S = 5.0
+"""From a connection to its end: for who asks to say what they want, and to take the answer."""
+CONNECTIONS = 32
+"""At once. One more, and the oldest must go: who asks says so at once, and only who does not stays."""
+BACKLOG = 128
+"""Connections that the system keeps until we take them."""
+_AFTER_FAULT_S = 0.2
 BROKER_S = 2.0
 """How long a probe waits for the broker."""
 _TEXT = "text/plain; charset=utf-8"
@@ -45,7 +52,7 @@ def serve(
         ConfigError: the address can't be listened on.
     """
     registry = metrics.REGISTRIES[service]
-    metrics.BUILD[service].labels(service=service, version=version("almenara")).set(1)
+    metrics.BUILD[service].labels(part=service, version=version("almenara")).set(1)
     metrics.LOOP_SILENT[service].set_function(liveness.silent_s)
     metrics.READY[service].set_function(lambda: liveness.ready)
     if not settings.metrics_port:
@@ -125,11 +132,56 @@ def _said(status: int, words: str) -> tuple[int, str, bytes]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = BACKLOG
 
     def __init__(self, host: str, port: int, probes: Probes) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.probes = probes
+        self._lock = threading.Lock()
+        self._deadlines_s: dict[socket.socket, float] = {}
+        """Of each connection, by the monotonic clock, oldest first."""
+        self._ended: set[socket.socket] = set()
+        """Those whose thread has yet to notice that they are."""
         super().__init__((host, port), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """A connection. Without the pause, one that can't be had is asked for again and again at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_AFTER_FAULT_S)
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for one more: at the cost of the oldest."""
+        with self._lock:
+            if len(self._deadlines_s) + len(self._ended) >= 2 * CONNECTIONS:
+                return False
+            if len(self._deadlines_s) >= CONNECTIONS:
+                self._end(next(iter(self._deadlines_s)))
+            self._deadlines_s[request] = time.monotonic() + REQUEST_S
+        return True
+
+    def service_actions(self) -> None:
+        """Twice a second, and after each connection: end those that take too long."""
+        with self._lock:
+            for request, deadline_s in list(self._deadlines_s.items()):
+                if deadline_s < time.monotonic():
+                    self._end(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It is over."""
+        with self._lock:
+            self._deadlines_s.pop(request, None)
+            self._ended.discard(request)
+        super().shutdown_request(request)
+
+    def _end(self, request: socket.socket) -> None:
+        """Its thread then reads an end, and closes it."""
+        del self._deadlines_s[request]
+        self._ended.add(request)
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Without the name server that http.server asks for our name."""

@@ -245,6 +245,16 @@ class Settings:
         default="",
         metadata=_setting(str, "file that says where `almenara webhooks` sends dispatches; empty: nowhere"),
     )
+    cap_sender: str = field(
+        default="",
+        metadata=_setting(
+            values.cap_sender, "sender of CAP messages; empty: the host of WEB_URL, or almenara"
+        ),
+    )
+    cap_status: str = field(
+        default="actual",
+        metadata=_setting(values.one_of("actual", "exercise", "test"), "status of CAP messages"),
+    )
     metrics_host: str = field(
         default="127.0.0.1",
         metadata=_setting(str, "address that a service's /metrics, /livez and /readyz listen on"),

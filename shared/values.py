@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,13 @@ def tile_url(text: str) -> str:
     return text
 
 
+def cap_sender(text: str) -> str:
+    """Whom CAP messages are from: CAP allows no spaces, commas, < and & in it."""
+    if not re.fullmatch(r"[^\s,<&]{1,200}", text):
+        raise ValueError("is no name such as dispatch.city.example, without spaces, commas, < and &")
+    return text
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words."""
 
@@ -127,5 +135,7 @@ def minutes_of(text: str) -> dict[str, float]:
         label, equals, minutes = part.rpartition("=")
         if not equals or not label.strip():
             raise ValueError("is no list of labels and minutes such as north-bridge=30, plaza=10")
+        if label.strip() in found:
+            raise ValueError(f"has the label {label.strip()} twice")
         found[label.strip()] = float(positive(float)(minutes))
     return found

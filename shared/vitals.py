@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from prometheus_client.registry import Collector
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
-from shared import heartbeats, metrics
+from shared import heartbeats
+from shared.announcements import announcement_in, lags
 from shared.broker import Broker, is_broker_fault, words
-from shared.inquiries import Inquiry
 from shared.keys import (
     BOARD_VERSION,
     CHANGED,
@@ -26,6 +25,7 @@ from shared.keys import (
     LEASES,
     MODEL,
     QUEUE,
+    WATCHED,
     alive_key,
     dead_letters_key,
     dispatch_key,
@@ -34,15 +34,12 @@ from shared.keys import (
     moves_key,
     open_key,
 )
-from shared.models import announced, lags
 from shared.routing import ALL, REVIEW
 from shared.settings import Settings
 from shared.verdict import Verdict
 
 Vitals = dict[str, Any]
 
-SCRAPE_S = 2.5
-"""How long a scrape waits for the broker."""
 BEATING = (heartbeats.INGEST, heartbeats.DESK, heartbeats.WEB, heartbeats.WEBHOOKS)
 """Services that beat; workers are in RQ's registry."""
 
@@ -64,11 +61,11 @@ def read(broker: Broker, settings: Settings, departments: Iterable[str]) -> Vita
     first = _ask(broker, _questions(broker, streams))
     second = _ask(broker, _details(first))
     now_s = _seconds(first.get("time"))
-    announcement = announced(first.get("model"))
+    announcement = announcement_in(first.get("model"))
     workers = [each | {"lags": lags(each, announcement)} for each in _workers(first, second)]
     ingesters = [json.loads(about) for _, about in _prefixed(second, "ingester:") if about]
-    alive = {service: _alive(first.get(f"alive:{service}"), service, now_s) for service in BEATING}
-    alive[heartbeats.INGEST] = len(ingesters)  # its key runs out with it, and it beats less often
+    since_s = now_s - heartbeats.SILENT_AFTER_S
+    alive = {service: _recent(first.get(f"alive:{service}"), since_s) for service in BEATING}
     alive[heartbeats.WORKER] = sum(worker["silent_s"] <= heartbeats.SILENT_AFTER_S for worker in workers)
     counts = {word: int(number) for word, number in words(first.get("counts", {})).items()}
     verdicts = {verdict.value: counts.get(verdict.value, 0) for verdict in Verdict}
@@ -105,12 +102,19 @@ def read(broker: Broker, settings: Settings, departments: Iterable[str]) -> Vita
 
 
 def alarms(vitals: Vitals) -> list[str]:
-    """What somebody must see to, in words, the worst first. deploy/prometheus/alerts.yml has the same."""
+    """What somebody must see to, in words, the worst first."""
     alive = vitals["alive"]
     found = [words for service, words in _MISSED.items() if not alive[service]]
     limit, used = vitals["broker"].get("max_memory_bytes"), vitals["broker"].get("used_memory_bytes")
     if limit and used and used > FULL * limit:
         found.append(f"the broker's memory is {used / limit:.0%} full: when it is full, nothing is taken in")
+    if away := [each.get("instance", "") for each in vitals["ingesters"] if each.get("store_away")]:
+        found.append(f"the image store fails: files wait at {', '.join(away)}")
+    found += [
+        f"worker {worker['name'][:12]} on {worker['host']} refuses the announced model: {worker['refused']}"
+        for worker in vitals["workers"]
+        if worker["refused"] and worker["lags"]
+    ]
     if vitals["undecided"] and not vitals["queue"]["waiting"] and not vitals["queue"]["in_flight"]:
         found.append(f"nobody works on {vitals['undecided']} undecided ones: run `almenara audit --repair`")
     if deaf := [word for word, consoles in vitals["listening"].items() if not consoles]:
@@ -119,78 +123,13 @@ def alarms(vitals: Vitals) -> list[str]:
         if camera["silent_s"] is None:
             found.append(f"camera {camera['label']}: no ingester watches for it yet")
         elif camera["silent_s"] > camera["limit_s"]:
-            found.append(f"camera {camera['label']}: no picture for {camera['silent_s'] / 60:.0f} minutes")
+            minutes = f"{camera['silent_s'] / 60:.0f} minutes"
+            since = f"for {minutes}" if camera["has_sent"] else f"since it was first watched, {minutes} ago"
+            found.append(f"camera {camera['label']}: no picture {since}")
     for stream, length in vitals["streams"].items():
         if length and stream.startswith(dead_letters_key("")):
             found.append(f"{length} dispatches in {stream}: a receiver did not take them")
     return found
-
-
-class VitalsCollector(Collector):
-    """The metrics of `shared.metrics.BROKER_WIDE`, asked for when somebody scrapes."""
-
-    def __init__(self, broker: Broker, settings: Settings, departments: Iterable[str]) -> None:
-        """Nothing is asked yet; arguments as for `read`."""
-        known = tuple(departments)
-        self._inquiry = Inquiry(lambda: read(broker, settings, known), SCRAPE_S)
-
-    def describe(self) -> Iterable[Any]:
-        """Nothing: a registry must not ask the broker to know the names."""
-        return []
-
-    def collect(self) -> Iterator[Any]:
-        """Every metric; where the broker does not answer in time, `almenara_broker_up 0` alone."""
-        try:
-            vitals = self._inquiry.ask()
-        except (RedisError, TimeoutError):
-            yield metrics.BROKER_UP.family([((), 0)])
-            return
-        yield metrics.BROKER_UP.family([((), 1)])
-        for told, samples in _samples(vitals):
-            yield told.family(samples)
-
-
-_Samples = list[tuple[Sequence[str], float]]
-
-
-def _samples(vitals: Vitals) -> Iterator[tuple[metrics.Told, _Samples]]:
-    broker, queue = vitals["broker"], vitals["queue"]
-    for told, name in (
-        (metrics.BROKER_USED, "used_memory_bytes"),
-        (metrics.BROKER_LIMIT, "max_memory_bytes"),
-    ):
-        if broker.get(name) is not None:
-            yield told, [((), broker[name])]
-    yield metrics.QUEUE_JOBS, [((state,), queue[state]) for state in ("waiting", "in_flight", "failed")]
-    yield metrics.QUEUE_OLDEST, [((), vitals["oldest_s"])]
-    yield metrics.INCIDENTS_KNOWN, [((), vitals["incidents"]["known"])]
-    yield metrics.UNDECIDED, [((), vitals["undecided"])]
-    yield (
-        metrics.VERDICTS,
-        [((verdict.value,), vitals["incidents"][verdict.value]) for verdict in Verdict],
-    )
-    yield metrics.SEEN_AGAIN, [((), vitals["seen_again"])]
-    yield (
-        metrics.REJECTED,
-        [
-            ((word.removeprefix(_REJECTED),), number)
-            for word, number in vitals["counts"].items()
-            if word.startswith(_REJECTED)
-        ],
-    )
-    yield metrics.ALIVE, [((service,), number) for service, number in vitals["alive"].items()]
-    yield metrics.LISTENING, [((word,), number) for word, number in vitals["listening"].items()]
-    cameras = vitals["cameras"]
-    yield (
-        metrics.CAMERA_SILENT,
-        [((each["label"],), each["silent_s"]) for each in cameras if each["silent_s"] is not None],
-    )
-    yield metrics.CAMERA_LIMIT, [((each["label"],), each["limit_s"]) for each in cameras]
-    yield metrics.STREAMS, [((stream,), length) for stream, length in vitals["streams"].items()]
-    yield (
-        metrics.GROUP_LAG,
-        [((each["department"], each["group"]), each["lag"]) for each in vitals["groups"]],
-    )
 
 
 def _questions(broker: Broker, streams: Sequence[str]) -> dict[str, _Question]:
@@ -209,7 +148,7 @@ def _questions(broker: Broker, streams: Sequence[str]) -> dict[str, _Question]:
         "open": lambda ask: ask.hlen(open_key(ALL)),
         "review": lambda ask: ask.hlen(open_key(REVIEW)),
         "version": lambda ask: ask.get(BOARD_VERSION),
-        "workers": lambda ask: ask.smembers(f"rq:workers:{QUEUE}"),
+        "workers": lambda ask: ask.smembers(heartbeats.WORKERS),
         "seen": lambda ask: ask.hgetall(LABEL_SEEN),
         "model": lambda ask: ask.hgetall(MODEL),
         f"length:{CHANGED}": lambda ask: ask.xlen(CHANGED),
@@ -298,16 +237,20 @@ def _workers(first: Vitals, second: Vitals) -> Iterator[Vitals]:
             "finished": int(about.get("successful_job_count", 0)),
             "failed": int(about.get("failed_job_count", 0)),
             "last_heartbeat": about.get("last_heartbeat", ""),
-            # On the broker's clock: each heartbeat lets the record live for so long again.
-            "silent_s": max(0.0, heartbeats.WORKER_TTL_S - left_ms / 1000) if left_ms >= 0 else 0.0,
+            "silent_s": heartbeats.worker_silent_s(left_ms),
         }
 
 
 def _cameras(settings: Settings, seen: Any, now_s: float) -> Iterator[Vitals]:
-    seen_s = {label: _number(text) for label, text in words(seen or {}).items()}
+    noted = {label: text.partition(" ") for label, text in words(seen or {}).items()}
     for label, limit_s in settings.silence_s.items():
-        silent_s = max(0.0, now_s - seen_s[label]) if label in seen_s else None
-        yield {"label": label, "silent_s": silent_s, "limit_s": limit_s}
+        at_s, _, word = noted.get(label, ("", "", ""))
+        yield {
+            "label": label,
+            "silent_s": max(0.0, now_s - _number(at_s)) if label in noted else None,
+            "limit_s": limit_s,
+            "has_sent": label in noted and word != WATCHED,
+        }
 
 
 def _groups(first: Vitals, streams: Sequence[str]) -> Iterator[Vitals]:
@@ -321,10 +264,6 @@ def _groups(first: Vitals, streams: Sequence[str]) -> Iterator[Vitals]:
                 "lag": (first.get(f"length:{dispatch_key(word)}", 0) if lag is None else lag)
                 + group["pending"],
             }
-
-
-def _alive(beats: Any, service: str, now_s: float) -> int:
-    return _recent(beats, now_s - heartbeats.silent_after_s(service))
 
 
 def _recent(beats: Any, since_s: float) -> int:
@@ -352,9 +291,8 @@ def _number(text: str) -> float:
 FULL = 0.9
 """Of its memory: then a broker counts as nearly full."""
 
-_REJECTED = "rejected:"
 _MISSED = {
-    heartbeats.WORKER: "no worker runs: photographs wait, and nobody is called",
-    heartbeats.DESK: "no desk runs: moves wait, and nobody is called again",
-    heartbeats.INGEST: "no ingester runs: files stay in the inbox",
+    heartbeats.WORKER: "no worker runs: photographs wait, and nobody is called. Start `almenara worker`",
+    heartbeats.DESK: "no desk runs: moves wait, and nobody is called again. Start `almenara desk`",
+    heartbeats.INGEST: "no ingester runs: files stay in the inbox. Start `almenara ingest`",
 }

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from deploy.private_broker import PrivateBroker
+from ingest.pictures import Picture, check_picture
 from shared.broker import Broker, connect
 from shared.coordinates import Coordinates
 from shared.dispatches import Decision, entries
@@ -86,6 +88,11 @@ def broker(settings: Settings) -> Iterator[Broker]:
 def store(settings: Settings) -> ImageStore:
     """An empty image store on the local disk."""
     return ImageStore(settings.image_store_url)
+
+
+def checking(settings: Settings) -> Callable[[bytes], Picture]:
+    """The check of pictures, in this process: what `ingest.checks` has done in others."""
+    return partial(check_picture, max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
 
 
 def picture_bytes(seed: int, *, size_px: tuple[int, int] = (96, 72), kind: str = "JPEG") -> bytes:

@@ -3,6 +3,8 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared import metrics
+
 
 class Scrape:
     """Every sample of one answer of /metrics."""
@@ -38,3 +40,18 @@ class Scrape:
         return any(
             sample.name == name and labels.items() <= sample.labels.items() for sample in self._samples
         )
+
+
+def metric_names() -> dict[str, str]:
+    """The name of every metric of ours as it is scraped, without the suffixes of histograms -> its help."""
+    found = {}
+    for registry in metrics.REGISTRIES.values():
+        for family in registry.collect():
+            if family.name.startswith("almenara_"):
+                found[family.name + _SUFFIXES.get(family.type, "")] = family.documentation
+    for told in (*metrics.BROKER_WIDE, metrics.DESK_UNACKNOWLEDGED, metrics.DESK_OLDEST):
+        found[told.name] = told.about
+    return found
+
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.announcements import FINGERPRINT_DIGITS, fingerprint_of
 from shared.checkpoint import Checkpoint
-from shared.confinement import Confinement, cant_start, serve
-from shared.decoding import MAX_PIXELS, fitted, opened, turned, upright
+from shared.confinement import Confinement, cant_start
+from shared.decoding import MAX_PIXELS, fitted, opened, serve_pictures, turned, upright
 from shared.errors import ConfigError, PermanentError
 from shared.heat import heat, shares, spread
-from shared.models import FINGERPRINT_DIGITS, fingerprint_of
 from shared.preprocessing import decode
 from worker.inference import Pixels
 from worker.openvino_engine import build, load_openvino
@@ -38,9 +38,7 @@ _OPAQUE = 0.7
 """How much of the picture the brightest heat hides."""
 
 _ANSWER_S = 20.0
-_LAST_RESORT_S = 60.0
-_MEMORY_BYTES = 3 * 2**30  # OpenVINO takes 0.8 GiB of address space (measured)
-_BYTES_A_PIXEL = 24  # as console/thumbnails.py has it
+_OWN_BYTES = 3 * 2**30  # OpenVINO takes 0.8 GiB of address space (measured)
 
 
 class UnknownModelError(PermanentError):
@@ -236,8 +234,8 @@ def main(arguments: Sequence[str]) -> None:
         return overlay_png(activation, proportions, width_px)
 
     # torch reserves address space at will.
-    limit_bytes = _MEMORY_BYTES + _BYTES_A_PIXEL * max_pixels if attention.runtime == "openvino" else None
-    serve(answer, memory_bytes=limit_bytes, answer_s=_LAST_RESORT_S)
+    own_bytes = _OWN_BYTES if attention.runtime == "openvino" else None
+    serve_pictures(answer, max_pixels, own_bytes=own_bytes)
 
 
 def _features(checkpoint: Checkpoint, runtime: str) -> tuple[str, Callable[[Pixels], Features]]:

@@ -12,21 +12,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from shared.confinement import DecoderKilledError, serve
-from shared.confinements import Confinements
+from shared.confinement import DecoderKilledError
+from shared.confinement_pool import ConfinementPool
+from shared.decoding import serve_pictures
 from shared.preprocessing import Preprocessing, decode
 
 _SIZE = struct.Struct("!I")
 _ANSWER_S = 15.0
-"""For one picture; the largest that the ingester takes need 1 to 9 (measured, on a shared core)."""
+"""For one picture; the ingester takes none that needs more than 8 of a core for its check."""
 
-_LAST_RESORT_S = 60.0
 _IDLE_S = 86400.0
-_MEMORY_BYTES = 2**30
-_BYTES_A_PIXEL = 24
-"""As for `console.thumbnails`."""
 
 
 class Decoders:
@@ -40,7 +36,7 @@ class Decoders:
             processes: None for one a core, and two at least.
             answer_s: seconds that one picture may take.
         """
-        self.processes = Confinements(
+        self.processes = ConfinementPool(
             "worker.decoders", str(max_pixels), answer_s=answer_s, processes=processes
         )
 
@@ -77,9 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         shape = Preprocessing(size_px=size_px, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         return decode(request[_SIZE.size :], shape, max_pixels=max_pixels).tobytes()
 
-    Image.MAX_IMAGE_PIXELS = None  # ours is the limit, and this process decodes nothing else
-    memory_bytes = _MEMORY_BYTES + _BYTES_A_PIXEL * max_pixels
-    serve(answer, memory_bytes=memory_bytes, answer_s=_LAST_RESORT_S, idle_s=_IDLE_S)
+    serve_pictures(answer, max_pixels, idle_s=_IDLE_S)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from shared.liveness import Liveness
 from shared.routing import Routing
 from shared.settings import Settings
 from worker.batches import Classifier, DeviceLostError, Outcome, largest_batch
+from worker.classifiers import Classifiers
 from worker.executions import (
     WORKER_TTL_S,
     Execution,
@@ -34,7 +35,6 @@ from worker.executions import (
     sweep,
 )
 from worker.keeper import EXIT_HUNG, Keeper
-from worker.models import Models
 from worker.publishing import Publisher
 from worker.stages import Stages
 from worker.swapping import Swapper
@@ -67,7 +67,7 @@ class BatchWorker(BaseWorker):
         routing: Routing,
         *,
         liveness: Liveness | None = None,
-        models: Models | None = None,
+        classifiers: Classifiers | None = None,
     ) -> None:
         """Register nothing yet; asks the broker for this connection's address.
 
@@ -77,7 +77,7 @@ class BatchWorker(BaseWorker):
             classifier: decides at first.
             routing: who is told.
             liveness: is told that the loop turns.
-            models: makes other announced models; None stays with the first one.
+            classifiers: makes other announced models; None stays with the first one.
 
         Raises:
             RedisError: the broker is away or refuses.
@@ -100,7 +100,7 @@ class BatchWorker(BaseWorker):
         self._maintained_at_s = time.monotonic()
         self._leaving = False
         self._stages = Stages(far=not classifier.store.is_local)
-        self._swapper = Swapper(broker, self.name, models, self._stages.warm)
+        self._swapper = Swapper(broker, self.name, classifiers, self._stages.warm)
         self._liveness = liveness or Liveness()
         self.keeper = Keeper(
             broker,

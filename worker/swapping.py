@@ -12,11 +12,11 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared import metrics
+from shared.announcements import Announcement, Model, ModelRecordError, note, shown
 from shared.broker import Broker, is_broker_fault
 from shared.errors import AlmenaraError, TransientError
-from shared.models import Announcement, Model, ModelRecordError, note, shown
 from worker.batches import Classifier
-from worker.models import Models
+from worker.classifiers import Classifiers
 
 log = structlog.get_logger()
 
@@ -48,18 +48,22 @@ class Swapper:
     """Looks for another announced model in a thread of its own, and makes it ready."""
 
     def __init__(
-        self, broker: Broker, worker: str, models: Models | None, warm: Callable[[Callable[[], float]], float]
+        self,
+        broker: Broker,
+        worker: str,
+        classifiers: Classifiers | None,
+        warm: Callable[[Callable[[], float]], float],
     ) -> None:
         """Nothing is started yet.
 
         Args:
             broker: where models are announced.
             worker: its name in RQ.
-            models: makes classifiers; knows what was announced as the worker started. None: no other model.
+            classifiers: make one of a model; know what was announced as the worker started. None: no other.
             warm: runs an engine's warm-up where its batches will run, between two of them.
         """
-        self._broker, self._worker, self._models, self._warm = broker, worker, models, warm
-        self._heard = models.announcement if models else Announcement()
+        self._broker, self._worker, self._classifiers, self._warm = broker, worker, classifiers, warm
+        self._heard = classifiers.announcement if classifiers else Announcement()
         self._follows = self._heard.generation
         self._ready: Fresh | None = None
         self._notes: list[tuple[str, Model | None, dict[str, str]]] = []
@@ -72,21 +76,21 @@ class Swapper:
         """Why this worker does not run the announced model, in words, or an empty string."""
 
     def warm_first(self, classifier: Classifier) -> tuple[Classifier, float]:
-        """Warm what `Models.first` gave, or where that fails the configured model; seconds an image.
+        """Warm what `Classifiers.first` gave, or where that fails the configured model; seconds an image.
 
         Raises:
             Exception: the configured model can't be used.
         """
-        if self._models is None:
+        if self._classifiers is None:
             return classifier, self._warm(classifier.engine.warm_up)
-        announcement, fault = self._models.announcement, self._models.fault
+        announcement, fault = self._classifiers.announcement, self._classifiers.fault
         if fault is None and announcement.model is not None:
             try:
-                with self._models.trying(announcement):
+                with self._classifiers.trying(announcement):
                     return classifier, self._warm(classifier.engine.warm_up)
             # A worker with some model is better than none.
             except Exception as error:
-                fault, classifier = error, self._models.load(Announcement())
+                fault, classifier = error, self._classifiers.load(Announcement())
         seconds = self._warm(classifier.engine.warm_up)
         if isinstance(fault, TransientError):
             self._heard, self._follows = Announcement(), 0  # tried again as soon as the image store is back
@@ -102,7 +106,7 @@ class Swapper:
 
     def start(self) -> None:
         """Begin to look."""
-        if self._models is not None:
+        if self._classifiers is not None:
             self._thread.start()
 
     def stop(self) -> None:
@@ -159,15 +163,15 @@ class Swapper:
             self._follow(announcement)
 
     def _follow(self, announcement: Announcement) -> None:
-        assert self._models is not None
+        assert self._classifiers is not None
         if time.monotonic() < self._again_at_s:
             return
         began_s = time.monotonic()
         if not self._store_away:
             log.info("another model is announced", model=shown(announcement.model), by=announcement.by)
         try:
-            with self._models.trying(announcement):
-                classifier = self._models.load(announcement)
+            with self._classifiers.trying(announcement):
+                classifier = self._classifiers.load(announcement)
                 seconds = self._warm(classifier.engine.warm_up)
         except TransientError as error:
             self._again_at_s = time.monotonic() + AGAIN_S
@@ -184,7 +188,7 @@ class Swapper:
         self._store_away, self._heard = False, announcement
         with self._lock:
             self._ready = Fresh(classifier, seconds, announcement, time.monotonic() - began_s)
-        self._models.forget_others(announcement)
+        self._classifiers.forget_others(announcement)
 
     def _note(self, what: str, model: Model | None, **more: str) -> None:
         self._notes.append((what, model, more))

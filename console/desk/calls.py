@@ -58,7 +58,3 @@ class OpenCalls(Collector):
                 for word, (number, oldest_at) in calls.items()
             ]
         )
-
-
-OPEN_CALLS = OpenCalls()
-"""Of this process's desk."""

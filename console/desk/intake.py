@@ -1,14 +1,16 @@
 """What has come to the desk in the broker's streams, and how it is brought into the record."""
 
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy.exc
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,7 +18,7 @@ from console.desk import feed
 from console.desk.book import Book
 from console.desk.incidents import storable
 from console.desk.moves import apply
-from console.desk.positions import moment_of, move_on, place, positions
+from console.desk.positions import is_ahead, moment_of, move_on, place, positions
 from console.outages import is_record_fault
 from console.tables import Assignment, MoveRecord
 from shared.board import streams_of
@@ -59,6 +61,7 @@ class Intake:
         self._broker = broker
         self._departments = {moves_key(word): word for word in (*routing.departments, REVIEW)}
         self._unread: set[str] = set()
+        self._most = feed.PAGE
 
     @property
     def streams(self) -> list[str]:
@@ -83,7 +86,7 @@ class Intake:
         """
         streams: dict[Any, Any] = dict(after)
         try:
-            reply: Any = self._broker.xread(streams, count=feed.PAGE, block=block_ms)
+            reply = self._page(streams, block_ms)
         except ResponseError:
             # One key that is no stream must not keep all departments waiting.
             kinds = {stream: self._broker.type(stream) for stream in streams}
@@ -91,7 +94,7 @@ class Intake:
             if len(good) == len(streams):
                 raise
             self._say_unread(set(streams) - set(good))
-            reply = self._broker.xread(good, count=feed.PAGE, block=block_ms)
+            reply = self._page(good, block_ms)
         else:
             self._say_unread(set())
         return [
@@ -99,6 +102,25 @@ class Intake:
             for stream, entries in streams_of(reply)
             for entry_id, fields in entries
         ]
+
+    def _page(self, streams: Mapping[Any, Any], block_ms: int | None) -> Any:
+        """XREAD. A broker cuts who asks for too much, and whoever may add moves can add one of 100 MB: after
+        a cut fewer entries are asked for, at last one of one stream, on a line that is not counted."""
+        try:
+            if self._most == feed.PAGE:
+                return self._broker.xread(dict(streams), count=feed.PAGE, block=block_ms)
+            chosen = dict(streams) if self._most > 1 else dict(random.sample(sorted(streams.items()), 1))
+            with self._broker.pipeline(transaction=False) as pipeline:
+                pipeline.client_no_evict("ON")
+                pipeline.xread(chosen, count=self._most)
+                _, reply = pipeline.execute(raise_on_error=False)
+        except (ConnectionError, TimeoutError):
+            self._most = max(1, self._most // 8)
+            raise
+        if isinstance(reply, Exception):
+            raise reply
+        self._most = min(feed.PAGE, self._most * 8)
+        return reply
 
     def _say_unread(self, keys: set[str]) -> None:
         """Once, and not at each of the two readings a second until a person has put it right."""
@@ -180,7 +202,7 @@ class Intake:
                 self._refuse(book, entry, str(error))
                 continue
             if book.known(move.move_id) is None:
-                apply(book, move, moment_of(entry.entry_id))
+                apply(book, move, _asked_at(book, entry, move))
 
     def _pass_over(self, entry: Entry) -> None:
         """Go on behind an entry that fails whatever is tried; who asked for a move is told."""
@@ -208,7 +230,7 @@ class Intake:
             return
         if book.known(move_id) is not None:
             return
-        book.tally.refused("bad_move")
+        book.tally.moved("bad_move")
         texts = {word: str(record.get(word, "")) for word in ("case", "action", "by")}
         book.session.add(
             MoveRecord(
@@ -229,6 +251,17 @@ class Intake:
 def passes(error: BaseException) -> bool:
     """Whether waiting cures it, so that the same is tried again."""
     return is_record_fault(error) or is_broker_fault(error)
+
+
+def _asked_at(book: Book, entry: Entry, move: Move) -> datetime:
+    """When a move was asked for: as its stream says, or, behind an id of the future, as it says itself."""
+    if not is_ahead(entry.entry_id, book.now):
+        return moment_of(entry.entry_id)
+    try:
+        said_at = datetime.fromisoformat(move.at)
+        return min(said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC), book.now)
+    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _apply_once(book: Book, entries: Sequence[Entry], work: Callable[[Book, Sequence[Entry]], None]) -> None:

@@ -11,6 +11,7 @@ from console.desk.book import Book
 from console.desk.phrases import at_time, department_name, done, number_of, standing
 from console.desk.refusals import RefusedError, not_moved
 from console.tables import DESK, Assignment, Case
+from shared.labels import seen
 from shared.moves import ALLOWED, CASE_ACTIONS, OPEN_STATES, Action, Move
 from shared.routing import NORMAL, REVIEW
 
@@ -52,7 +53,7 @@ def apply(book: Book, move: Move, asked_at: datetime | None = None) -> None:
 
 
 def _apply(book: Book, move: Move, asked_at: datetime) -> _Done:
-    if move.by.strip().casefold() == DESK:
+    if seen(move.by).strip().casefold() == DESK:
         raise RefusedError(f"a person has another name than {move.by!r}", reason="bad_move")
     _check_words(book, move)
     _bring_in(book, move)

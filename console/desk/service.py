@@ -1,9 +1,6 @@
 """The desk service: incidents and moves in, the record kept, boards out, and the clock in between."""
 
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -15,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from console.desk import clock, feed
 from console.desk.book import Book, writing
-from console.desk.calls import OPEN_CALLS
+from console.desk.calls import OpenCalls
 from console.desk.intake import Intake, passes
-from console.desk.positions import BEGIN, place, positions, start_over
+from console.desk.positions import BEGIN, begin_anew, place, positions, start_over
 from console.desk.publishing import is_astray, publish, reconcile
 from console.outages import RecordAwayError, outlast
 from console.records import file_of, migrate, place_of_record
 from shared.broker import Broker, BrokerAwayError, patiently
-from shared.heartbeats import BEAT_S, DESK, beat, end
+from shared.heartbeats import BEAT_S, DESK, beat, end, process_name
 from shared.incidents import utc_now
 from shared.keys import CHANGED, dispatch_key
 from shared.routing import REVIEW, Routing
@@ -35,6 +32,7 @@ BEGIN_S = 20.0
 WALK_EVERY_S = 300.0
 TICK_EVERY_S = 5.0
 """The clock is looked at this often though nothing is due: the machine's own may have been set back."""
+STREAMS_EVERY_S = 5.0
 TRIM_EVERY_S = 30.0
 KEEP_CHANGED_S = 3600.0
 KEEP_MOVES_S = 86400.0
@@ -45,16 +43,24 @@ AFTER_FAULT_S = 1.0
 class DeskService:
     """Keeps the truth about open incidents. Several may run: what one has done, the others find done."""
 
-    def __init__(self, settings: Settings, broker: Broker, routing: Routing, engine: Engine) -> None:
-        """Nothing is asked of broker and database yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        routing: Routing,
+        engine: Engine,
+        calls: OpenCalls | None = None,
+    ) -> None:
+        """Nothing is asked of broker and database yet; `calls` are kept up to date for whoever scrapes."""
         self._settings = settings
         self._broker = broker
         self._routing = routing
         self._engine = engine
+        self._calls = calls or OpenCalls()
         self._intake = Intake(self._write, broker, routing)
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._name = process_name()
         self._beat_at_s = self._trimmed_at_s = float("-inf")
-        self._walked_at_s = self._ticked_at_s = float("-inf")
+        self._walked_at_s = self._ticked_at_s = self._streams_at_s = float("-inf")
         self._clock_failed = False
         self._walk: int | None = 0
         """How many of the broker's incidents the walk that is under way has passed; None between walks."""
@@ -127,8 +133,24 @@ class DeskService:
             self._walk = 0
         self._walk_on()
         publish(self._engine, self._broker)
+        self._look_at_streams()
         self._trim(after)
         self._beat()
+
+    def _look_at_streams(self) -> None:
+        """Begin those anew to which nothing can be added any more, because of an id that somebody made up."""
+        if time.monotonic() - self._streams_at_s < STREAMS_EVERY_S:
+            return
+        with self._write() as book:
+            if removed := begin_anew(book.session, self._broker, self._intake.streams):
+                log.error(
+                    "somebody added an entry of the future: all was applied, and the stream begins anew. Who "
+                    "has that password? docs/runbook.md, A stream with an id of the future",
+                    streams=removed,
+                )
+            # Another desk may have applied what it had read of the old one.
+            start_over(book.session, self._broker, self._intake.streams)
+        self._streams_at_s = time.monotonic()
 
     def _tick(self, due_at: datetime | None) -> None:
         """Do what is due. A clock that fails must not stand in the way of the rest."""
@@ -215,7 +237,7 @@ class DeskService:
         if time.monotonic() - self._beat_at_s >= BEAT_S:
             beat(self._broker, DESK, self._name)
             with Session(self._engine) as session:
-                OPEN_CALLS.look(session, self._routing.departments)
+                self._calls.look(session, self._routing.departments)
             self._beat_at_s = time.monotonic()
 
     def _say_goodbye(self) -> None:

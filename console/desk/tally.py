@@ -52,13 +52,13 @@ class Tally:
 
     def move(self, move: Move, case_id: str, outcome: str) -> None:
         """What became of a move that somebody asked for."""
-        self.refused(outcome)
+        self.moved(outcome)
         about = {"incident": case_id, "department": move.department, "by": move.by, "move_id": move.move_id}
         self._waiting.append(
             lambda: log.info("a move is judged", action=move.action.value, outcome=outcome, **about)
         )
 
-    def refused(self, outcome: str) -> None:
+    def moved(self, outcome: str) -> None:
         """A move, by what became of it."""
         self._waiting.append(metrics.DESK_MOVES.labels(outcome=outcome).inc)
 

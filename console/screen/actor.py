@@ -10,6 +10,7 @@ from console.screen.offers import WORDS, offers
 from shared.board import Outcome, Row
 from shared.errors import ConfigError
 from shared.incidents import iso
+from shared.labels import seen
 from shared.moves import NAME_MAX_CHARACTERS, Action, Move, new_move_id
 from shared.routing import ALL, Routing
 
@@ -21,7 +22,7 @@ def check_name(name: str) -> str:
         ConfigError: it is empty, too long or not printable, or the desk's own.
     """
     fits = name.strip() and len(name) <= NAME_MAX_CHARACTERS and name.isprintable()
-    if not fits or name.strip().casefold() == DESK:
+    if not fits or seen(name).strip().casefold() == DESK:
         raise ConfigError(
             f"{name!r} can't be the name of who acts",
             remedy=f"give --by NAME with at most {NAME_MAX_CHARACTERS} printable characters",

@@ -1,19 +1,16 @@
 """Follows one board: everything open, then each change once, across faults of the broker."""
 
 import contextlib
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from shared.board import BoardError, Change, Opening, changes, covers, desks, open_rows
+from shared.board import BoardError, Change, Opening, changes, covers, open_rows
 from shared.broker import Broker, is_broker_fault
-from shared.heartbeats import listen
+from shared.heartbeats import DESK, listen, living, process_name
 
 BLOCK_MS = 500
 """A quiet board is read for so long at once: the end of the thread waits for it."""
@@ -75,7 +72,7 @@ class Follower:
         self._department = department
         self._tell = tell
         self._listens = listens
-        self._name = f"screen-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._name = process_name("screen")
         self._version: int | None = None
         self._next_pulse_s = 0.0
         self._failures = 0
@@ -143,7 +140,7 @@ class Follower:
         covered = bool(self._version) and covers(self._broker, self._department, self._version or 0)
         if (not covered or self._torn or self._lost) and not self._open(covered=covered):
             return False
-        self._heard(Pulse(desks(self._broker)))
+        self._heard(Pulse(living(self._broker, DESK)))
         self._say_present()
         self._next_pulse_s = time.monotonic() + PULSE_S
         return True

@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 import anyio
 import anyio.to_thread
-import structlog
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
@@ -34,9 +33,7 @@ from console.web.presence import Presence
 from console.web.pulse import beat
 from console.web.security import Guard
 from console.web.sessions import Sessions
-from console.webhooks.hooks import cap_source
 from shared.broker import Broker
-from shared.errors import ConfigError
 from shared.routing import Routing
 from shared.settings import Settings
 
@@ -45,8 +42,6 @@ _ABOUT = """What the web console's own pages use. Log in with `POST /api/session
 `csrf` of its answer as `X-CSRF-Token` with everything that is no GET. A program reads feeds with a token of
 `almenara user token`. What goes wrong is told as `reason`, a word for programs, `message`, a sentence for
 people, and `remedy`. Times are RFC 3339 in UTC."""
-
-log = structlog.get_logger()
 
 
 def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
@@ -93,7 +88,7 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
         sessions=Sessions(settings, users),
         live=Live(),
         limits=Limits(),
-        cap_source=_cap_source(settings),
+        cap_source=CapSource.of(settings),
     )
     for part in _API:
         app.include_router(part.router)
@@ -101,15 +96,6 @@ def make_app(  # noqa: PLR0917 - each is one part, and they differ in type
     errors.install(app)
     app.add_middleware(Guard, settings=settings)
     return app
-
-
-def _cap_source(settings: Settings) -> CapSource:
-    try:
-        return cap_source(settings)
-    except ConfigError as error:
-        # A slip in a file about others' servers must not keep a city's dispatchers from their board.
-        log.error("CAP messages have the console's own name as their sender", error=str(error))
-        return cap_source(settings.override(webhooks=""))
 
 
 @contextlib.asynccontextmanager

@@ -33,7 +33,7 @@ MOVES = Allowance(parse("300/minute"), "Too many moves at once")
 HISTORY = Allowance(parse("60/minute"), "Too many questions about the history at once")
 """Of one user and one kind of question: each may take the database a while."""
 FEED = Allowance(parse("60/minute"), "Too many reads of this feed")
-"""Of one user and one feed: a map that looks every second."""
+"""Of one user and one kind of feed: a map that looks every second."""
 TOKENS = Allowance(parse("30/minute"), "Too many tokens that are none, from this address")
 KNOWN = 10_000
 """Names with an address they have logged in from, as many as are remembered."""

@@ -1,9 +1,6 @@
 """Presence: the web console says that it lives, and for which departments somebody has a page open."""
 
 import contextlib
-import os
-import socket
-import uuid
 from collections.abc import Collection, Iterable
 
 import structlog
@@ -29,7 +26,7 @@ class Presence:
         """
         self._broker = broker
         self._departments = frozenset(departments)
-        self._name = f"web-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._name = heartbeats.process_name("web")
         self._told: frozenset[str] = frozenset()
 
     def tell(self, watched: Collection[str]) -> None:

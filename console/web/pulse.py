@@ -7,17 +7,12 @@ import anyio
 import anyio.to_thread
 import structlog
 from redis.exceptions import RedisError
-from rq import worker_registration
-from rq.queue import Queue
-from rq.serializers import JSONSerializer
 
 from console.web.live import Live
 from console.web.presence import Presence
 from console.web.sessions import Sessions
-from shared.board import desks
 from shared.broker import Broker
-from shared.heartbeats import INGEST, living
-from shared.keys import QUEUE
+from shared.heartbeats import DESK, INGEST, WORKER, living
 
 log = structlog.get_logger()
 
@@ -59,19 +54,10 @@ async def _vitals(broker: Broker, threads: anyio.CapacityLimiter) -> dict[str, A
 def read_vitals(broker: Broker) -> dict[str, Any]:
     """Whether a desk runs, and how many workers and ingesters; None where that can't be known."""
     try:
-        running = desks(broker) > 0
+        running = living(broker, DESK) > 0
     except RedisError:
         return {"desk": False, "workers": None, "ingesters": None}
     try:
-        return {"desk": running, "workers": _count_workers(broker), "ingesters": living(broker, INGEST)}
+        return {"desk": running, "workers": living(broker, WORKER), "ingesters": living(broker, INGEST)}
     except RedisError:  # a broker that lets the console read boards alone
         return {"desk": running, "workers": None, "ingesters": None}
-
-
-def _count_workers(broker: Broker) -> int:
-    """Workers that are alive: the record of one that died without a word runs out."""
-    queue = Queue(QUEUE, connection=broker, serializer=JSONSerializer)
-    with broker.pipeline(transaction=False) as pipeline:
-        for key in worker_registration.get_keys(queue=queue):
-            pipeline.hmget(key, ["birth", "death"])
-        return sum(1 for birth, death in pipeline.execute() if birth and not death)

@@ -52,7 +52,8 @@ async def reader(
                 headers={"WWW-Authenticate": "Bearer"},
             )
         user = session.user
-    parts.limits.spend(FEED, user.name, request.url.path)
+    # By route: each case has a path of its own.
+    parts.limits.spend(FEED, user.name, request.scope["route"].name)
     log.info("feed read", user=user.name, path=request.url.path, token=bearer is not None)
     return user
 

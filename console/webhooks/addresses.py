@@ -8,9 +8,19 @@ from shared.errors import PermanentError
 
 _METADATA = frozenset(
     ipaddress.ip_address(address)
-    for address in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
+    for address in (
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+    )
 )
 """Where clouds tell a machine its credentials, beside the link-local 169.254.169.254 of most."""
+_LOW_32_BITS = [ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::/96")]
+"""NAT64 (RFC 6052), and IPv4-compatible addresses (RFC 4291): IPv4 at their end."""
 
 
 class AddressRefusedError(PermanentError):
@@ -41,6 +51,18 @@ async def addresses(host: str, port: int, *, allow_link_local: bool) -> list[str
 def is_refused(text: str) -> bool:
     """Whether an address is none that a webhook has a reason to go to."""
     address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
+    return any(
+        each.is_link_local or each.is_multicast or each.is_unspecified or each in _METADATA
+        for each in (address, _inner(address))
+    )
+
+
+def _inner(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that one of IPv6 leads to; any other as it is, and this machine's own too."""
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback:
+        return address
+    if any(address in network for network in _LOW_32_BITS):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -11,14 +11,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from console.cap import CapSource
 from console.web.security import is_loopback
 from shared.errors import ConfigError
 from shared.routing import REVIEW, Routing
-from shared.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_SENDER = re.compile(r"[^\s,<&]{1,200}")
 _KEYS = {
     "name": str,
     "department": (str, list),
@@ -76,44 +73,27 @@ def load_webhooks(path: Path, routing: Routing) -> list[Webhook]:
     table = _table(path)
     listed = table.get("webhook", [])
     if not isinstance(listed, list) or not listed or not all(isinstance(each, dict) for each in listed):
-        raise ConfigError(f"webhooks file {path} has no [[webhook]]", remedy="docs/integrations.md shows one")
-    faults = [f"it has {word!r}, which nothing here knows" for word in table.keys() - {"webhook", "cap"}]
+        raise ConfigError(f"webhooks file {path} has no [[webhook]]", remedy="see docs/integrations.md")
+    faults = [f"it has {word!r}, which nothing here knows" for word in table.keys() - {"webhook"}]
     names = set[str]()
     for number, each in enumerate(listed, 1):
         name = str(each.get("name", f"number {number}"))
         faults += [f"webhook {name!r}: {fault}" for fault in _faults(each, routing)]
         faults += [f"there are two webhooks {name!r}"] if name in names else []
         names.add(name)
-    try:
-        _source(table)
-    except ValueError as error:
-        faults.append(str(error))
     if faults:
-        raise ConfigError(
-            f"webhooks file {path}: {'; '.join(faults)}", remedy="docs/integrations.md says what goes there"
-        )
+        raise ConfigError(f"webhooks file {path}: {'; '.join(faults)}", remedy="see docs/integrations.md")
     return [_webhook(each, path.parent) for each in listed]
 
 
-def cap_source(settings: Settings) -> CapSource:
-    """Who CAP messages come from: [cap] of the webhooks file, else the web console's address.
+def names_in(path: Path) -> set[str]:
+    """The webhooks that a file has, however faulty they are otherwise.
 
     Raises:
-        ConfigError: the file can't be read, or [cap] is wrong.
+        ConfigError: it can't be read.
     """
-    host = urlsplit(settings.web_url).hostname or "almenara"
-    if not settings.webhooks:
-        return CapSource(sender=host, base_url=settings.web_url)
-    path = Path(settings.webhooks)
-    try:
-        found = _source(_table(path))
-    except ValueError as error:
-        raise ConfigError(f"webhooks file {path}: {error}", remedy="correct [cap]") from error
-    return CapSource(
-        sender=found.get("sender", host),
-        base_url=settings.web_url,
-        is_exercise=found.get("status") == "Exercise",
-    )
+    listed = _table(path).get("webhook", [])
+    return {str(each.get("name")) for each in listed if isinstance(each, dict)}
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -125,18 +105,6 @@ def _table(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"webhooks file {path} is not TOML: {error}", remedy="correct that line") from error
-
-
-def _source(table: Mapping[str, Any]) -> dict[str, str]:
-    found = table.get("cap", {})
-    if not isinstance(found, dict) or found.keys() - {"sender", "status"}:
-        raise ValueError("[cap] has something else than sender and status")
-    if found.get("status", "Actual") not in ("Actual", "Exercise"):
-        raise ValueError("status of [cap] is not Actual or Exercise")
-    sender = found.get("sender", "almenara")
-    if not isinstance(sender, str) or not _SENDER.fullmatch(sender):
-        raise ValueError("sender of [cap] is no name without spaces, commas, < and &")
-    return found
 
 
 def _faults(each: Mapping[str, Any], routing: Routing) -> Iterator[str]:

@@ -10,7 +10,7 @@ has touched it since. One that then dies leaves the letter to whoever finds it l
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,20 @@ ABANDONED_S = 60.0
 """Longer than a try can take, with everything around it."""
 _TOUCHED_MS = 300
 """Shorter than the shortest wait between two tries, longer than two replicas need to see the same one."""
+_AHEAD_MS = 60_000
 _ID = re.compile("[0-9a-f]{32}")
 _LEAST_WAIT_S = 0.5
 _PAGE = 100
 _KEEP_DEAD = 100_000
 
+Fields = Mapping[bytes, bytes]
+Entries = Iterable[tuple[bytes, Fields]]
+"""As the broker gives them: ids, and what they hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dispatch on its way: an entry of a stream, and the how manyth try this is."""
+    """One dispatch on its way: an entry of a stream, and which try this is."""
 
     stream: str
     entry_id: str
@@ -73,7 +78,8 @@ class Letters:
     """See above. Every method raises RedisError where the broker is away, and is safe to repeat then."""
 
     def __init__(self, broker: Broker, webhook: Webhook, *, abandoned_s: float = ABANDONED_S) -> None:
-        self._broker, self._name = broker, webhook.name
+        self._broker, self._name, self._departments = broker, webhook.name, webhook.departments
+        self._forgery_said = False
         self._again = webhook_again_key(webhook.name)
         self._group = webhook_group(webhook.name)
         self._later = webhook_later_key(webhook.name)
@@ -88,6 +94,8 @@ class Letters:
         """Make the groups that are not there yet."""
         for stream in self._read:
             begin = self._read[stream] or f"{self._now_ms()}-0"
+            if self._is_ahead(begin):
+                begin = "0-0"  # of an id that somebody made up; a person has removed the stream since
             self._read[stream] = begin
             try:
                 self._broker.xgroup_create(stream, self._group, begin, mkstream=True)
@@ -104,7 +112,7 @@ class Letters:
         found = []
         for key, entries in streams_of(reply):
             stream = key.decode()
-            found += [_letter(stream, entry_id, fields, 1) for entry_id, fields in entries]
+            found += self._letters(stream, entries, 1)
             if entries:
                 self._read[stream] = entries[-1][0].decode()
         return found
@@ -183,20 +191,57 @@ class Letters:
     def _claimed(self, stream: str, entry_id: str, *, idle_ms: int) -> list[Letter]:
         """It, if nobody has touched it for so long."""
         entries: Any = self._broker.xclaim(stream, self._group, CONSUMER, idle_ms, [entry_id])
-        kept = [(found, fields) for found, fields in entries if fields]
+        kept: Any = [(found, fields) for found, fields in entries if fields]
         if not kept:
             return []  # another replica has it, or it was trimmed
         pending: Any = self._broker.xpending_range(stream, self._group, min=entry_id, max=entry_id, count=1)
         tries = int(pending[0]["times_delivered"]) if pending else 1
-        return [_letter(stream, found, fields, tries) for found, fields in kept]
+        return self._letters(stream, kept, tries)
+
+    def _letters(self, stream: str, entries: Entries, tries: int) -> list[Letter]:
+        """Of a department's stream all; of what was put back, that which this webhook may have been sent.
+
+        Whoever may put something back writes the department beside it as they like, and all is signed.
+        """
+        if stream != self._again:
+            department = stream.removeprefix(DISPATCH_PREFIX)
+            return [_letter(stream, department, entry_id, fields, tries) for entry_id, fields in entries]
+        found = []
+        for entry_id, fields in entries:
+            department = fields.get(b"department", b"").decode("utf-8", "replace")
+            letter = _letter(stream, department, entry_id, fields, tries)
+            if department in self._departments and _is_of(letter):
+                found.append(letter)
+                continue
+            if not self._forgery_said:
+                log.error(
+                    "no dispatch of this webhook, put back by somebody: dropped",
+                    webhook=self._name,
+                    stream=stream,
+                    entry=letter.entry_id,
+                )
+                self._forgery_said = True
+            self.done(letter)
+        return found
+
+    def _is_ahead(self, entry_id: str) -> bool:
+        return int(entry_id.partition("-")[0]) > self._now_ms() + _AHEAD_MS
 
     def _now_ms(self) -> int:
         seconds, microseconds = self._broker.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def _letter(stream: str, entry_id: bytes, fields: dict[bytes, bytes], tries: int) -> Letter:
-    department = stream.removeprefix(DISPATCH_PREFIX)
-    if department == stream:  # put back: the stream is the webhook's own
-        department = fields.get(b"department", b"").decode("utf-8", "replace")
+def _letter(stream: str, department: str, entry_id: bytes, fields: Fields, tries: int) -> Letter:
     return Letter(stream, entry_id.decode(), department, fields.get(b"event", b""), tries)
+
+
+def _is_of(letter: Letter) -> bool:
+    """Whether the event says itself that it goes to that department, and its id and subject agree."""
+    try:
+        event = json.loads(letter.event)
+        subject, department = event["subject"], event["department"]
+        is_ours: bool = department == letter.department and event["id"].startswith(f"{subject}:{department}:")
+    except (AttributeError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return is_ours and bool(letter.incident)

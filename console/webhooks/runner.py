@@ -19,7 +19,8 @@ from console.webhooks.signing import Signer
 from shared.broker import BrokerAwayError, patiently
 from shared.errors import PermanentError
 from shared.incidents import utc_now
-from shared.metrics import WEBHOOK_DEAD, WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
+from shared.liveness import Liveness
+from shared.metrics import WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
 
 log = structlog.get_logger()
 
@@ -53,8 +54,10 @@ class Runner(threading.Thread):
             ConfigError: the secret or the file of authorities can't be used.
         """
         super().__init__(name=f"webhook-{webhook.name}", daemon=True)
-        self._webhook, self._letters, self._bodies, self._told = webhook, letters, bodies, stop
-        self._turned_at_s = time.monotonic()
+        self._webhook, self._letters, self._bodies = webhook, letters, bodies
+        self._liveness = Liveness()
+        # Not `_stop`: threads have one of their own, without which they never count as ended.
+        self._stops = self._liveness.watching(stop)
         self._first_wait_s, self._look_every_s = first_wait_s, look_every_s
         self._signer, self._poster = Signer(webhook.secret_file), Poster(webhook)
         self._looked_at_s = float("-inf")
@@ -65,22 +68,18 @@ class Runner(threading.Thread):
         """See above."""
         with asyncio.Runner() as loop:
             try:
-                while not self._stop():
+                while not self._stops():
                     self._round(loop)
             finally:
                 loop.run(self._poster.close())
 
     def silent_s(self) -> float:
         """Seconds since it last asked whether to stop, which it does all the time unless it hangs."""
-        return time.monotonic() - self._turned_at_s
-
-    def _stop(self) -> bool:
-        self._turned_at_s = time.monotonic()
-        return self._told()
+        return self._liveness.silent_s()
 
     def _round(self, loop: asyncio.Runner) -> None:
         try:
-            letters = patiently(self._next, stop=self._stop)
+            letters = patiently(self._next, stop=self._stops)
             if letters:
                 loop.run(self._deliver(letters))
         except BrokerAwayError:
@@ -123,7 +122,7 @@ class Runner(threading.Thread):
             _, pending = await asyncio.wait(tasks, timeout=0.2)
             if not pending:
                 break
-            if self._stop():
+            if self._stops():
                 leave_at_s = min(leave_at_s, time.monotonic() + LEAVE_S)
             if time.monotonic() >= leave_at_s:
                 for task in pending:
@@ -161,7 +160,7 @@ class Runner(threading.Thread):
         """Write down what became of a try. Waits for the broker; a stop leaves the letter where it is."""
         fate = fate_of(answer, letter.tries)
         try:
-            patiently(lambda: self._write(letter, answer, fate), stop=self._stop)
+            patiently(lambda: self._write(letter, answer, fate), stop=self._stops)
         except RedisError as error:
             self._log.error("what became of a dispatch can't be written", error=str(error))
         WEBHOOK_DELIVERIES.labels(letter.department, _counted(fate)).inc()
@@ -171,7 +170,6 @@ class Runner(threading.Thread):
         elif fate is Fate.LATER:
             self._log.warning("not delivered, tried again", why=answer.word, **about)
         else:
-            WEBHOOK_DEAD.labels(letter.department).inc()
             self._log.error(
                 "not delivered, given up",
                 why=answer.word,
@@ -196,7 +194,7 @@ class Runner(threading.Thread):
 
     def _pause(self) -> None:
         until_s = time.monotonic() + PAUSE_S
-        while time.monotonic() < until_s and not self._stop():
+        while time.monotonic() < until_s and not self._stops():
             time.sleep(0.1)
 
 

@@ -1,9 +1,6 @@
 """The webhooks service: a thread for each webhook, and a heartbeat for all of them."""
 
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -15,7 +12,7 @@ from console.webhooks.hooks import Webhook
 from console.webhooks.letters import ABANDONED_S, Letters
 from console.webhooks.runner import LOOK_EVERY_S, Runner
 from shared.broker import Broker, is_broker_fault
-from shared.heartbeats import BEAT_S, WEBHOOKS, beat, end
+from shared.heartbeats import BEAT_S, WEBHOOKS, beat, end, process_name
 
 log = structlog.get_logger()
 
@@ -42,7 +39,7 @@ class WebhookService:
             ConfigError: a secret or a file of authorities can't be used.
         """
         self._broker = broker
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._name = process_name()
         self._ended = False
         self._runners = [
             Runner(

@@ -2,10 +2,13 @@
 # A copy of everything that a lost machine needs, taken while it works: backup.sh STATE_DIR TARGET
 # The order matters. The record is copied before the broker's file and the pictures, so that it never knows more
 # than they do: a desk catches up with a broker that is ahead of it. Pictures come last, since each is stored
-# before the broker hears of it. TARGET must not be there; copies of the settings in /etc/almenara are yours.
+# before the broker hears of it. Copies of the settings in /etc/almenara are yours to make.
 set -eu
+[ $# -eq 2 ] || { echo "usage: backup.sh STATE_DIR TARGET" >&2; exit 2; }
 state=$1
 target=$2
+# Two copies in one folder would be neither: a record of today beside pictures that only one of both has.
+[ ! -e "$target" ] || { echo "backup.sh: $target is there already: name a folder that is not" >&2; exit 2; }
 umask 077
 mkdir -p "$target"
 python=${ALMENARA_PYTHON:-/opt/almenara/bin/python}

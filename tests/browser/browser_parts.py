@@ -13,8 +13,8 @@ from deployment import Deployment
 
 from console.users import add_user
 from deploy.status import gather
-from shared.board import desks
 from shared.coordinates import Coordinates
+from shared.heartbeats import DESK, living
 from shared.routing import Routing
 
 pytest.importorskip("playwright.sync_api", reason="Playwright, which drives the browser, is not installed")
@@ -64,7 +64,7 @@ class Consoles(Deployment):
             self.start(service, service)
         client = self.client()
         wait_until(lambda: gather(client, self.settings)["workers"], within_s=60, what="a worker works")
-        wait_until(lambda: desks(client), within_s=60, what="a desk works")
+        wait_until(lambda: living(client, DESK), within_s=60, what="a desk works")
         self.wait_web()
 
     def wait_web(self) -> None:

@@ -28,7 +28,7 @@ SHORT: dict[str, Any] = {
     "longest_s": 4.0,
     "sides": (Side.AFTER,),
     "loops": 4,
-    "starts": 3,
+    "starts": 1,
 }
 
 

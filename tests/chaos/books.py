@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from standardwebhooks import Webhook
+from webhook_parts import SECRET
 
 from chaos.people import People
 from chaos.street import Sent, Street
@@ -54,6 +57,7 @@ class Books:
         self._engine: Engine = open_database(town.settings.database, read_only=True)
         origin = f"http://127.0.0.1:{town.settings.web_port}"
         self._web = httpx.Client(base_url=origin, headers={"Origin": origin}, timeout=10)
+        self._signer = Webhook(SECRET)
         self._told_up_to = 0
         self._outcomes: Counter[str] = Counter()
 
@@ -70,7 +74,14 @@ class Books:
         """
         began_s = time.monotonic()
         self._wait(self._people_heard, within_s)
-        for step in (self._unended, self._untaken, self._undecided, self._unrecorded, self._unpublished):
+        for step in (
+            self._unended,
+            self._untaken,
+            self._undecided,
+            self._unrecorded,
+            self._unpublished,
+            self._undelivered,
+        ):
             self._wait(step, within_s)
         self._wait(self._unseen, within_s)
         return time.monotonic() - began_s
@@ -78,7 +89,8 @@ class Books:
     def faults(self) -> list[str]:
         """Everything that is wrong, once all has settled."""
         ends = self._town.ends.wrong
-        return [*ends, *self._wrong_incidents(), *self._wrong_streams(), *self._wrong_audit()]
+        places = (self._wrong_incidents, self._wrong_streams, self._wrong_deliveries, self._wrong_audit)
+        return [*ends, *(fault for place in places for fault in place())]
 
     def counts(self) -> dict[str, int]:
         """What the broker counted."""
@@ -164,6 +176,11 @@ class Books:
             return f"the console lacks {lacks}, has {own} of its own, {again} twice"
         return ""
 
+    def _undelivered(self) -> str:
+        """Each dispatch came to the receiver of webhooks, under its own id."""
+        missing = {each.event_id for each in self._dispatches()} - set(self._town.receiver.ids())
+        return f"webhooks lack {len(missing)}: {sorted(missing)[:5]}" if missing else ""
+
     # What is wrong for good.
 
     def _wrong_incidents(self) -> Iterator[str]:
@@ -233,6 +250,22 @@ class Books:
                 if not states <= {state.value for state in AssignmentState}:
                     yield f"case {row['case']} has a state that is none: {states}"
 
+    def _wrong_deliveries(self) -> Iterator[str]:
+        """Whatever came to the receiver of webhooks is a dispatch, signed, and the same under one id."""
+        bodies: dict[str, str] = {}
+        for got in list(self._town.receiver.got):
+            if bodies.setdefault(got.message_id, got.body) != got.body:
+                yield f"webhooks delivered {got.message_id} in two forms"
+            # Its own check of the time would refuse what a clock that jumped has signed.
+            at = datetime.fromtimestamp(int(got.headers["webhook-timestamp"]), UTC)
+            if (
+                self._signer.sign(got.message_id, at, got.body)
+                not in got.headers["webhook-signature"].split()
+            ):
+                yield f"webhooks delivered {got.message_id} with a wrong signature"
+        if strangers := bodies.keys() - {each.event_id for each in self._dispatches()}:
+            yield f"webhooks delivered what is no dispatch: {sorted(strangers)}"
+
     def _wrong_audit(self) -> Iterator[str]:
         ran = self._town.run("audit", "--json")
         try:
@@ -256,13 +289,14 @@ class Books:
         return found
 
     def _told(self) -> Counter[tuple[str, str, int]]:
-        told: Counter[tuple[str, str, int]] = Counter()
+        return Counter(
+            (each.department, each.data["incident_id"], each.data["revision"]) for each in self._dispatches()
+        )
+
+    def _dispatches(self) -> Iterator[Dispatch]:
         for key in self._broker.scan_iter(match=DISPATCH_PREFIX + "*", _type="stream"):
             entries: Any = self._broker.xrange(key)
-            for _, fields in entries:
-                dispatch = Dispatch.decode(fields[b"event"])
-                told[dispatch.department, dispatch.data["incident_id"], dispatch.data["revision"]] += 1
-        return told
+            yield from (Dispatch.decode(fields[b"event"]) for _, fields in entries)
 
     def _web_rows(self) -> list[dict[str, Any]]:
         answer = self._web.get("/api/cases")

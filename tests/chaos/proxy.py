@@ -5,8 +5,12 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+POP = "BLMOVE"
+"""How a worker waits for the next photograph."""
 
 
 class Side(StrEnum):
@@ -15,7 +19,7 @@ class Side(StrEnum):
     BEFORE = "before"
     """The broker never gets the command."""
     AFTER = "after"
-    """The broker gets it, and no answer comes back."""
+    """The broker gets it and does it, and no answer comes back."""
     REPLY = "reply"
     """The answer breaks off in the middle."""
 
@@ -34,6 +38,11 @@ class Requests:
             yield command
 
 
+def _word(command: bytes) -> str:
+    words = command.split(b"\r\n", 3)
+    return (words[2] if len(words) > 2 else command).decode("ascii", "replace").upper()
+
+
 def _length(text: bytes) -> int | None:
     """Bytes of the first command; None while it is not whole."""
     line = text.find(b"\r\n")
@@ -48,6 +57,19 @@ def _length(text: bytes) -> int | None:
             return None
         at = line + 2 + int(text[at + 1 : line]) + 2
     return at if at <= len(text) else None
+
+
+@dataclass
+class _Break:
+    """How one connection is to break.
+
+    Attributes:
+        at_answer: None until a command is cut: the next answer is cut too, before it or in its middle.
+        popping: the same, for the first answer that is something popped.
+    """
+
+    at_answer: Side | None = None
+    popping: Side | None = None
 
 
 class Proxy:
@@ -65,6 +87,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._left: int | None = None
         self._side = Side.BEFORE
+        self._pop: Side | None = None
         self._flowing = asyncio.Event()
         self._line = line
         line.call(self._listen())
@@ -74,15 +97,17 @@ class Proxy:
         with self._lock:
             self._left, self._side = number, side
 
-    def armed(self) -> bool:
-        """Whether a cut is still to come."""
-        return self._left is not None
+    def cut_pop(self, side: Side) -> None:
+        """Cut at the next blocking pop; after it or in its answer, at the next that takes something."""
+        with self._lock:
+            self._pop = side
 
     def disarm(self) -> bool:
         """Cut nothing any more; whether a cut was still to come."""
         with self._lock:
-            left, self._left = self._left, None
-        return left is not None
+            to_come = self._left is not None or self._pop is not None
+            self._left = self._pop = None
+        return to_come
 
     def stall(self, stalled: bool) -> None:
         """Let no byte pass, or go on."""
@@ -94,18 +119,36 @@ class Proxy:
         self._line.servers.append(server)
         self.port = server.sockets[0].getsockname()[1]
 
-    def _due(self, command: bytes) -> Side | None:
+    def _due(self, command: bytes, breaking: _Break) -> Side | None:
         """How to cut at this command, if so."""
+        word = _word(command)
         with self._lock:
+            if word == POP:
+                breaking.popping = self._pop
+                if self._pop is Side.BEFORE:
+                    self._pop = None
+                    self.cuts[word] += 1
+                    return Side.BEFORE
             if self._left is None:
                 return None
             self._left -= 1
             if self._left > 0:
                 return None
             self._left = None
-            words = command.split(b"\r\n", 3)
-            self.cuts[(words[2] if len(words) > 2 else command).decode("ascii", "replace").upper()] += 1
+            self.cuts[word] += 1
             return self._side
+
+    def _popped(self, answer: bytes, breaking: _Break) -> Side | None:
+        """How to cut this answer of a pop, if so: only once something was taken."""
+        side, breaking.popping = breaking.popping, None
+        if side is None or not answer.startswith(b"$") or answer.startswith(b"$-1"):
+            return None
+        with self._lock:
+            if self._pop is None:
+                return None
+            self._pop = None
+            self.cuts[POP] += 1
+            return side
 
     async def _serve(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         try:
@@ -113,12 +156,12 @@ class Proxy:
         except OSError:  # the broker is away, and so is this port
             client_out.transport.abort()
             return
-        breaking = asyncio.Event()
+        breaking = _Break()
         there = asyncio.create_task(self._ask(client_in, broker_out, breaking))
         back = asyncio.create_task(self._answer(broker_in, client_out, breaking))
         with contextlib.suppress(asyncio.CancelledError):  # asyncio complains of a server's task that is
             await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            if there.done() and breaking.is_set():
+            if there.done() and breaking.at_answer is not None:
                 await asyncio.wait({back}, timeout=10)
         for task in (there, back):
             task.cancel()
@@ -127,17 +170,16 @@ class Proxy:
         client_out.transport.abort()
 
     async def _ask(
-        self, client_in: asyncio.StreamReader, broker_out: asyncio.StreamWriter, breaking: asyncio.Event
+        self, client_in: asyncio.StreamReader, broker_out: asyncio.StreamWriter, breaking: _Break
     ) -> None:
         requests = Requests()
         while received := await client_in.read(1 << 16):
             await self._flowing.wait()
             for command in requests.feed(received):
-                side = self._due(command)
+                side = self._due(command, breaking)
                 if side is Side.BEFORE:
                     return
-                if side is Side.REPLY:
-                    breaking.set()
+                breaking.at_answer = side
                 broker_out.write(command)
                 if side is not None:
                     await broker_out.drain()
@@ -145,11 +187,14 @@ class Proxy:
             await broker_out.drain()
 
     async def _answer(
-        self, broker_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, breaking: asyncio.Event
+        self, broker_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, breaking: _Break
     ) -> None:
         while received := await broker_in.read(1 << 16):
             await self._flowing.wait()
-            if breaking.is_set():
+            side = breaking.at_answer or self._popped(received, breaking)
+            if side is Side.AFTER:
+                return
+            if side is Side.REPLY:
                 client_out.write(received[: len(received) // 2])
                 await client_out.drain()
                 return

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     STOP = "SIGSTOP of a service"
     CUT = "connection cut at a random command"
     CUT_EACH = "connection cut at each command in turn"
+    CUT_POP = "connection cut at a worker's blocking pop"
     STALL = "connection stalled"
     CLOCK = "clock jumped"
     BROKER_KILL = "broker killed"
@@ -48,7 +49,7 @@ WEIGHTS = {
     Kind.STORE_HANGS: 2,
     Kind.STORE_SLOW: 2,
 }
-"""How often each is drawn; CUT_EACH has a part of the run for itself."""
+"""How often each is drawn; CUT_EACH and CUT_POP have a part of the run for themselves."""
 
 OF_A_SERVICE = {Kind.KILL, Kind.TERM, Kind.STOP, Kind.CUT, Kind.STALL, Kind.CLOCK}
 MAY_LAST = {Kind.STOP, Kind.STALL, Kind.BROKER_AWAY, Kind.BROKER_STOP, Kind.STORE_HANGS}

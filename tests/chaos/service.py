@@ -16,6 +16,7 @@ from worker_parts import ColourEngine, checkpoint
 
 import worker.engines
 from chaos import clock
+from console.webhooks.service import WebhookService
 from deploy.cli import main
 from shared.checkpoint import Checkpoint
 from shared.images import ImageStore
@@ -23,6 +24,7 @@ from shared.images import ImageStore
 HANGS = "store-hangs"
 SLOW = "store-slow"
 SLOW_S = 1.0
+ABANDONED_S = 6.0
 PASS_S = 0.7
 """Of one batch through the model, so that workers that are struck have some in hand."""
 
@@ -59,6 +61,9 @@ def put_in(environ: dict[str, str]) -> None:
     """Change what the environment says is to be changed."""
     for name in ("get", "put_picture", "put_sidecar", "commit"):
         setattr(ImageStore, name, throttled(getattr(ImageStore, name), Path(environ["CHAOS_SWITCHES"])))
+    # What a dead process has read is another's after a minute; here there is less time.
+    assert WebhookService.__init__.__kwdefaults__
+    WebhookService.__init__.__kwdefaults__["abandoned_s"] = ABANDONED_S
     clock.put_in(Path(environ["CHAOS_CLOCK"]))
     if environ["CHAOS_ENGINE"] == "colours":
         vars(worker.engines)["make_engine"] = lambda *_, **__: Colours(PASS_S)

@@ -22,6 +22,7 @@ from shared.routing import Routing
 STARTS_WITHIN_S = 120.0
 LONGEST_LOOP = 80
 """Commands for one photograph; no service needs so many."""
+POPS, POP_TRIES = 2, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,8 @@ class Suite:
                 self._settle(f"cuts {side}")
                 self._cut_each(side, self._plan.starts, anew=True)
                 self._settle(f"cuts {side}, starting anew")
+                self._cut_pops(side)
+                self._settle(f"pops cut {side}")
             number = 0
             enough_at_s = began_s + self._plan.minutes * 60
             while not number or (self._done() < self._plan.faults and time.monotonic() < enough_at_s):
@@ -166,6 +169,22 @@ class Suite:
             going = cut
         self._town.calm()
 
+    def _cut_pops(self, side: Side) -> None:
+        """Cut at the blocking pop by which the one worker waits: with it a photograph may be gone."""
+        worker, proxy = "worker-1", self._town.proxies["worker-1"]
+        self._town.rest("worker-2")
+        for _ in range(POPS):
+            for _ in range(POP_TRIES):  # a worker that is busy takes the next one without a pop
+                proxy.cut_pop(side)
+                self._street.send()
+                self._books.settle()
+                if not proxy.disarm():
+                    self._faults.injected[Kind.CUT_POP] += 1
+                    break
+            else:
+                self.wrong.append(f"{worker} took {POP_TRIES} photographs without a pop")
+        self._town.calm()
+
     def _settle(self, what: str, within_s: float = 240.0) -> None:
         took_s = self._books.settle(within_s)
         self.report.settled_s.append(took_s)
@@ -187,6 +206,8 @@ class Suite:
             "dispatches": counts.get("entries", 0),
             "decided again by people or the clock": counts.get("amended", 0),
             "moves asked for and answered": len(self._people.asked),
+            "webhooks delivered": len(set(town.receiver.ids())),
+            "webhooks delivered again": len(town.receiver.ids()) - len(set(town.receiver.ids())),
             "jobs taken back from the dead": counts.get("recovered", 0),
             "late endings refused (superseded)": counts.get("superseded", 0),
             "quarantined: twice killed alone": len(self._books.quarantined),

@@ -1,5 +1,6 @@
 """The town: every service as a process, each behind its proxy, and somebody who starts again what ends."""
 
+import json
 import math
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Deployment
+from webhook_parts import SECRET, Receiver, write_secret
 
 from chaos.disks import Disks
 from chaos.proxy import Line, Proxy
@@ -22,6 +24,7 @@ from deploy.cli import EXIT_AWAY
 from deploy.private_broker import PrivateBroker
 from shared.errors import AlmenaraError
 from shared.incidents import iso, utc_now
+from shared.routing import REVIEW, Routing
 
 ROOT = Path(__file__).parents[2]
 BROKER = "broker"
@@ -33,6 +36,7 @@ COMMANDS = {
     "desk-1": ("desk",),
     "desk-2": ("desk",),
     "web": ("web",),
+    "webhooks": ("webhooks",),
     "console": ("console", "all", "--json"),
 }
 PASSWORD = "the bell of the old town"  # noqa: S105 - of a user of this suite alone
@@ -114,6 +118,8 @@ class Town(Deployment):
             {"state": state, "images": state / "images", "broker": state / "broker", "inbox": self.inbox}
         )
         self._add_user()
+        self.receiver = Receiver()
+        self._add_webhook()
         self.ends = Ends()
         self.services: dict[str, Service] = {}
         self.broker_may_end = False
@@ -210,6 +216,7 @@ class Town(Deployment):
         """End everything, and remove the folder."""
         self.end()
         self._line.close()
+        self.receiver.close()
         self.disks.close()
         super().close()
 
@@ -271,6 +278,17 @@ class Town(Deployment):
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
+
+    def _add_webhook(self) -> None:
+        """Everything that anybody is sent is delivered to one receiver."""
+        file, secret = self.folder / "webhooks.toml", self.folder / "webhook.secret"
+        write_secret(secret, SECRET)
+        departments = [*Routing.load(self.settings.routing).departments, REVIEW]
+        file.write_text(
+            f'[[webhook]]\nname = "cad"\ndepartment = {json.dumps(departments)}\nstart = "beginning"\n'
+            f'url = "{self.receiver.url}"\nsecret_file = "{secret}"\n'
+        )
+        self.settings = self.settings.override(webhooks=str(file))
 
     def _add_user(self) -> None:
         with UserFile(self.settings.users_path).changing() as users:

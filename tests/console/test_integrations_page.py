@@ -1,6 +1,9 @@
 import json
 import re
-from collections.abc import Callable
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ from webhook_parts import SECRET, send
 
 from console.webhooks.hooks import load_webhooks
 from console.webhooks.signing import Signer
+from deploy.cli import main
+from deploy.private_broker import PrivateBroker
 from deploy.status import gather, lines
-from shared.broker import Broker, connect
+from shared.broker import Broker, connect, patiently
 from shared.incidents import utc_now
 from shared.keys import dispatch_key
 from shared.routing import Routing
@@ -118,28 +123,73 @@ def test_the_pages_commands_are_the_brokers(broker: Broker, settings: Settings) 
     assert broker.exists(dispatch_key("firefighters"))
 
 
-def test_the_pages_broker_user_can_consume_and_nothing_else(broker: Broker, settings: Settings) -> None:
-    """It runs the page's consumer; another department's stream and a forged dispatch are refused."""
-    [line] = re.findall(r"```\n(ACL SETUSER.*?)\n```", PAGE)
-    broker.execute_command(*line.split())  # type: ignore[no-untyped-call]
-    try:
-        ids = send(broker, make_entries(1, situation="fire"))
-        url = settings.redis_url.replace("unix://", "unix://siren:PASSWORD@")
-        acted: list[str] = []
-        Program(url, lambda event: acted.append(event["id"]))
-        assert acted == ids
-        consumer = connect(settings.override(redis_url=url))
-        for forbidden in (
+@pytest.fixture
+def almenara(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], int]:
+    """Runs one of the page's commands in a scratch folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALMENARA_STATE_DIR", str(tmp_path / "state"))
+
+    def run(line: str) -> int:
+        program, *words = shlex.split(line, comments=True)
+        assert program == "almenara"
+        return main(words)
+
+    return run
+
+
+@pytest.fixture
+def guarded(almenara: Callable[[str], int], tmp_path: Path) -> Iterator[Settings]:
+    """A broker that knows the users that the page's command made, and nobody without a name."""
+    with tempfile.TemporaryDirectory(prefix="almenara-test-", ignore_cleanup_errors=True) as folder:
+        settings = Settings(state_dir=Path(folder))
+        private = PrivateBroker(settings)
+        private.prepare()
+        [line] = re.findall(r"```\n(almenara acl.*?)\n", PAGE)
+        url = f"unix://{settings.broker_socket}"
+        assert almenara(line.replace("/etc/almenara/acl", "acl").replace("URL", url)) == 0
+        process = subprocess.Popen([*private.command(), "--aclfile", str(tmp_path / "acl" / "users.acl")])
+        try:
+            yield settings
+        finally:
+            process.kill()
+            process.wait(timeout=30)
+
+
+def address(role: str) -> str:
+    """What the command wrote for a user."""
+    return Path("acl", f"{role}.url").read_text(encoding="ascii").strip()
+
+
+def test_the_pages_consumer_has_a_user_that_can_consume_and_nothing_else(
+    guarded: Settings, almenara: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs the page's snippet, is expected by --check, and outlives another `acl --out` and its reload."""
+    with connect(guarded.override(redis_url=address("worker"))) as worker:
+        patiently(worker.ping)
+        ids = send(worker, make_entries(1, situation="fire"))
+    acted: list[str] = []
+    Program(address("consumer-siren"), lambda event: acted.append(event["id"]))
+    assert acted == ids
+    with connect(guarded.override(redis_url=address("consumer-siren"))) as consumer:
+        refused: list[Callable[[], Any]] = [
             lambda: consumer.xadd(STREAM, {"event": "{}"}),
             lambda: consumer.xgroup_create("dispatch:ambulance", "siren", "0", mkstream=True),
+            lambda: consumer.xreadgroup("siren", "siren-1", {"dispatch:ambulance": ">"}),
+            lambda: consumer.xgroup_destroy(STREAM, "siren"),
             lambda: consumer.delete(STREAM),
             lambda: consumer.keys("*"),
-        ):
+        ]
+        for forbidden in refused:
             with pytest.raises(NoPermissionError):
                 forbidden()
-        consumer.close()
-    finally:
-        broker.acl_deluser("siren")
+        with monkeypatch.context() as patch:
+            patch.setenv("ALMENARA_REDIS_URL", address("operator"))
+            assert almenara("almenara acl --out acl --rotate web") == 0
+            with connect(guarded.override(redis_url=address("operator"))) as operator:
+                operator.acl_load()
+            assert almenara("almenara acl --out acl --check") == 0
+        assert patiently(consumer.ping)
+    Program(address("consumer-siren"), lambda event: acted.append(event["id"]))
 
 
 def test_the_pages_webhooks_file_is_good(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import fnmatch
 import re
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 import shared.keys
 from console.webhooks.dead import dead_letters, hand_over, revive
+from console.webhooks.forgetting import forget
 from console.webhooks.hooks import Webhook
-from deploy.acl import acl_file, differences, expected, meaning
+from console.webhooks.letters import Letters
+from deploy.acl import acl_file, differences, expected, meaning, users_of
 from deploy.cli import main
 from deploy.private_broker import PrivateBroker
 from deploy.rights import COLUMNS, Key, column_of, keys, roles
 from ingest.admission import admit
+from shared.announcements import Announcement, Model, announce, history, note, roll_back
 from shared.broker import Broker, Script, connect, patiently
-from shared.keys import dead_letters_key, webhook_again_key
-from shared.models import Announcement, Model, announce, history, note, roll_back
+from shared.keys import dead_letters_key, dispatch_key, webhook_again_key
 from shared.refusals import BrokerRefusesError
 from shared.routing import Routing
 from shared.settings import Settings
@@ -43,7 +47,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(state_dir=folder)
-        (folder / "users.acl").write_text(acl_file(ROLES, PASSWORDS) + ROOT + "\n")
+        (folder / "users.acl").write_text(acl_file(users_of(ROLES), PASSWORDS) + ROOT + "\n")
         private = PrivateBroker(self.settings)
         private.prepare()
         self.process = subprocess.Popen([*private.command(), "--aclfile", str(folder / "users.acl")])
@@ -101,9 +105,11 @@ PROBES: dict[tuple[str, str], list[tuple[str, ...]]] = {
     ("stream", "a"): [("XADD", "?", "*", "f", "1")],
     ("stream", "t"): [("XTRIM", "?", "MAXLEN", "0")],
     ("stream", "g"): [("XREADGROUP", "GROUP", "g", "c", "STREAMS", "?", ">"), ("XACK", "?", "g", "1-0")],
-    ("stream", "w"): [("XDEL", "?", "1-0"), ("DEL", "?")],
+    ("stream", "x"): [("XGROUP", "DESTROY", "?", "g")],
+    ("stream", "d"): [("DEL", "?")],
+    ("stream", "w"): [("XDEL", "?", "1-0")],
 }
-INCLUDED = {"r": "m", "c": "rm", "g": "rm", "w": "rmact", "a": "", "t": "", "m": ""}
+INCLUDED = {"r": "m", "c": "rm", "g": "rmx", "w": "rmactd", "d": "", "a": "", "t": "", "m": "", "x": ""}
 """What a right of the table brings along."""
 
 
@@ -144,7 +150,7 @@ FLUSHALL, FLUSHDB, KEYS *, CONFIG SET dir /, CONFIG REWRITE, DEBUG SLEEP 1, MONI
 REPLICAOF NO ONE, SLAVEOF NO ONE, FAILOVER, SWAPDB 0 1, SAVE, BGSAVE, BGREWRITEAOF,
 ACL SETUSER x on, ACL DELUSER x, ACL SAVE,
 ACL GETUSER web, ACL GENPASS, MODULE LIST, MODULE LOAD /x, FUNCTION LIST, FUNCTION FLUSH, FUNCTION LOAD x,
-SCRIPT FLUSH, SCRIPT KILL, CLIENT UNPAUSE, CLIENT PAUSE 1, CLIENT NO-EVICT on, CLUSTER INFO,
+SCRIPT FLUSH, CLIENT UNPAUSE, CLIENT PAUSE 1, CLUSTER INFO,
 PSYNC ? -1, SYNC, REPLCONF ack 1, RANDOMKEY, LATENCY RESET, MEMORY PURGE, SLOWLOG RESET,
 PSUBSCRIBE *, PUBSUB CHANNELS,
 COPY a b, MOVE a 1, RENAME a b, DUMP a, RESTORE a 0 x, MIGRATE h 1 a 0 1, SORT a, OBJECT ENCODING a,
@@ -159,7 +165,7 @@ OPERATORS_ALONE = [
     "SLOWLOG GET",
     "DBSIZE",
 ]
-OPERATORS_ALONE += ["PUBLISH rq:pubsub:w stop", "CLIENT KILL USER web"]
+OPERATORS_ALONE += ["PUBLISH rq:pubsub:w stop", "CLIENT KILL USER web", "SCRIPT KILL"]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -168,6 +174,7 @@ def test_nobody_may_command_the_server(server: Server, role: str) -> None:
     assert [command for command in FORBIDDEN if server.may(role, *command.split())] == []
     looking = [command for command in OPERATORS_ALONE if server.may(role, *command.split())]
     assert looking == (OPERATORS_ALONE if role == "operator" else [])
+    assert server.may(role, "CLIENT", "NO-EVICT", "ON") == (role == "desk")
 
 
 def test_who_may_run_scripts_and_see_the_names_of_keys(server: Server) -> None:
@@ -277,6 +284,30 @@ def test_a_script_does_not_lend_rights(server: Server) -> None:
     server.root.flushall()
 
 
+def test_an_operator_ends_a_script_that_stops_everybody(server: Server) -> None:
+    """Who may run scripts can stop the broker with one; AUTH and SCRIPT KILL are let through."""
+    server.root.config_set("busy-reply-threshold", 50)
+    with server.client("metrics") as metrics, futures.ThreadPoolExecutor() as pool:
+        endless = pool.submit(metrics.eval, "while true do end", 1, "rq:queue:classify")
+        wait_until(lambda: "BUSY" in _said(server, "metrics", "PING"), within_s=60, what="nobody is served")
+        assert "+OK" in _said(server, "operator", "SCRIPT KILL")
+        assert isinstance(endless.exception(timeout=60), RedisError)
+    wait_until(lambda: "PONG" in _said(server, "metrics", "PING"), within_s=60, what="all are served again")
+    server.root.config_set("busy-reply-threshold", 5000)
+
+
+def _said(server: Server, role: str, command: str) -> str:
+    """What a plain client such as valkey-cli is told, after its login."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        line.connect(str(server.settings.broker_socket))
+        line.sendall(f"AUTH {role} {PASSWORDS[role]}\r\n{command}\r\n".encode())
+        said = b""
+        while said.count(b"\r\n") < 2:
+            said += line.recv(1000)
+    return said.decode().partition("\r\n")[2]
+
+
 def test_an_operator_announces_models_and_workers_answer(server: Server) -> None:
     """Nobody else announces; a worker adds what became of it, and can't change what was announced."""
     model = Model("a" * 64, "street6")
@@ -304,6 +335,21 @@ def test_an_operator_puts_back_what_webhooks_gave_up(server: Server) -> None:
         assert revive(operator, hook, "") == 1
         assert hand_over(operator, hook, "firefighters", ["{}"]) == 1
         assert webhooks.xlen(webhook_again_key("city")) == 2
+    server.root.flushall()
+
+
+def test_an_operator_forgets_a_webhook(server: Server) -> None:
+    """With all that the broker keeps for it; dispatches stay."""
+    hook = Webhook(name="city", departments=("firefighters",), url="", secret_file=Path())
+    stream = dispatch_key("firefighters")
+    with server.client("webhooks") as webhooks, server.client("operator") as operator:
+        Letters(webhooks, hook).prepare()
+        server.root.xadd(stream, {"event": "{}"})
+        webhooks.xadd(dead_letters_key("firefighters"), {"webhook": "city", "event": "{}"})
+        hand_over(operator, hook, "firefighters", ["{}"])
+        assert forget(operator, hook) == 3
+        assert webhooks.xinfo_groups(stream) == []
+        assert operator.xlen(stream) == 1
     server.root.flushall()
 
 
@@ -362,10 +408,10 @@ def test_the_page_shows_the_table() -> None:
 
 def test_a_running_broker_is_compared_with_the_file(server: Server) -> None:
     """Users that are missing, too many, or may do other things are named; what is right is not."""
-    wanted = expected(ROLES, PASSWORDS)
+    wanted = expected(users_of(ROLES), PASSWORDS)
     with server.client("operator") as operator:
         assert differences(operator, wanted) == ["root: nobody asked for this user"]
-        more = expected([*ROLES, "console-police-force"], PASSWORDS | {"web": "y" * 64})
+        more = expected(users_of([*ROLES, "console-police-force"]), PASSWORDS | {"web": "y" * 64})
         assert differences(operator, more) == [
             "web: has another password",
             "console-police-force: the broker has no such user",
@@ -384,7 +430,7 @@ def test_a_changed_file_is_read_by_the_operator_who_cuts_old_lines(server: Serve
     with old, other, server.client("operator") as operator, server.client("web", "n" * 40) as new:
         assert old.ping()
         assert other.ping()
-        users.write_text(acl_file(ROLES, PASSWORDS | {"web": "n" * 40}) + ROOT + "\n")
+        users.write_text(acl_file(users_of(ROLES), PASSWORDS | {"web": "n" * 40}) + ROOT + "\n")
         operator.acl_load()
         operator.execute_command("CLIENT", "KILL", "USER", "web")
         with pytest.raises(BrokerRefusesError):
@@ -449,7 +495,7 @@ def test_files_are_for_their_owner_and_passwords_are_not_shown(run: Any, tmp_pat
 
 
 def test_a_second_run_only_adds(run: Any, tmp_path: Path) -> None:
-    """With a new department in the routing file, the others keep their passwords; one that left is named."""
+    """With a new department in the routing file, the others keep their passwords."""
     run("--out", "acl")
     before = {path.name: path.read_text() for path in (tmp_path / "acl").glob("*.password")}
     routing = tmp_path / "routing.toml"
@@ -461,7 +507,25 @@ def test_a_second_run_only_adds(run: Any, tmp_path: Path) -> None:
     assert after.items() >= before.items()
     assert set(after) - set(before) == {"console-coast-guard.password"}
     assert "user console-coast-guard reset on #" in (tmp_path / "acl" / "users.acl").read_text()
-    assert "console-coast-guard; remove" in run("--out", "acl")[1]
+
+
+def test_a_department_that_vanishes_keeps_its_user_until_it_is_dropped(run: Any, tmp_path: Path) -> None:
+    """A forgotten ALMENARA_ROUTING locks no department out; one that is gone for good is dropped by name."""
+    routing = tmp_path / "routing.toml"
+    text = Settings().routing.read_text(encoding="utf-8")
+    routing.write_text(text.replace("[departments]", '[departments]\ncoast-guard = "Coast Guard"'))
+    run_with(routing, run, "--out", "acl")
+    users = tmp_path / "acl" / "users.acl"
+    before = users.read_text()
+    code, said = run("--out", "acl")
+    assert (code, sorted(users.read_text().splitlines())) == (0, sorted(before.splitlines()))
+    assert "console-coast-guard is kept" in said and "--drop coast-guard" in said
+    assert run("--out", "acl", "--drop", "firefighters")[0] == 2
+    assert "console-coast-guard" in users.read_text()
+    assert run("--out", "acl", "--drop", "coast-guard")[0] == 0
+    assert "console-coast-guard" not in users.read_text()
+    assert not list((tmp_path / "acl").glob("console-coast-guard.*"))
+    assert "is kept" not in run("--out", "acl")[1]
 
 
 def run_with(routing: Path, run: Any, *arguments: str) -> tuple[int, str]:

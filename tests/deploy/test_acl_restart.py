@@ -9,7 +9,7 @@ import redis
 from conftest import wait_until
 from redis.exceptions import AuthenticationError
 
-from deploy.acl import acl_file
+from deploy.acl import acl_file, users_of
 from deploy.private_broker import find_server
 
 
@@ -33,7 +33,7 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
 
 def test_a_killed_broker_with_our_users_still_has_every_transaction(tmp_path: Path) -> None:
     """Its append-only file is read back as the user `default`, which needs every right and no log-in."""
-    text = acl_file(["ingester", "worker"], {"ingester": "a" * 64})
+    text = acl_file(users_of(["ingester", "worker"]), {"ingester": "a" * 64})
     (tmp_path / "users.acl").write_text(text + "user test on >secret ~* &* +@all\n")
     login: dict[str, Any] = {"username": "test", "password": "secret"}
     process = start(tmp_path)

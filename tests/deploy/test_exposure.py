@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deployment import free_port
 
-from deploy.acl import acl_file
+from deploy.acl import acl_file, users_of
 from deploy.exposure import weaknesses
 from deploy.private_broker import PrivateBroker
 from deploy.rights import roles
@@ -60,7 +60,7 @@ def test_one_password_for_all_is_a_weakness(reached: tuple[str, Broker, Path]) -
 def test_a_broker_with_users_has_no_weakness(reached: tuple[str, Broker, Path]) -> None:
     """Those of `almenara acl`, after which nobody else gets in."""
     place, client, users = reached
-    users.write_text(acl_file(roles([]), {"operator": "right"}))
+    users.write_text(acl_file(users_of(roles([])), {"operator": "right"}))
     client.acl_load()
     assert said(f"redis://operator:right@{place}/0") == ""
 

@@ -1,6 +1,7 @@
 """The Helm chart, rendered by Helm itself and held against Kubernetes' schemas; it never ran in a cluster."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import yaml
 
 from deploy.flags import make_parser
 from shared.keys import QUEUE
+from shared.liveness import SILENT_AFTER_S
+from shared.metrics import SERVICES
 from shared.settings import Settings
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "almenara"
 EVERYTHING: dict[str, Any] = {
     "autoscaling": {"enabled": True},
     "webhooks": {"enabled": True},
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "store": {"existingClaim": "pictures"},
     "envFrom": [{"secretRef": {"name": "s3"}}],
     "imagePullSecrets": [{"name": "registry"}],
@@ -104,11 +107,20 @@ def test_pods_run_commands_that_there_are_with_settings_that_there_are() -> None
 
 def test_each_pod_has_the_secrets_of_its_role_alone() -> None:
     """A worker's pod can't read the web's address of the broker, nor the database's."""
-    for name, pod in pods(rendered({})).items():
+    for name, pod in pods(rendered(EVERYTHING)).items():
         (secret,) = [each["secret"] for each in pod["volumes"] if each["name"] == "secrets"]
         role = {"ingest": "ingester"}.get(name[4:], name[4:])
-        expected = {f"{role}.url"} | ({"database.url"} if role in ("desk", "web") else set())
+        expected = {f"{role}.url"} | ({"database.url"} if role in ("desk", "web", "webhooks") else set())
         assert {each["key"] for each in secret["items"]} == expected
+
+
+def test_the_web_console_may_have_an_address_of_the_record_that_only_reads() -> None:
+    """With web.databaseKey its pod has that key of the Secret, and not the desk's address."""
+    found = pods(rendered({"web": {"databaseKey": "database-web.url"}}))
+    for name, key in (("alm-web", "database-web.url"), ("alm-desk", "database.url")):
+        (secret,) = [each["secret"] for each in found[name]["volumes"] if each["name"] == "secrets"]
+        assert {each["key"]: each["path"] for each in secret["items"]}[key] == "database.url"
+        assert len(secret["items"]) == 2
 
 
 def test_workers_scale_with_the_queue_and_never_to_none() -> None:
@@ -129,7 +141,7 @@ def test_workers_scale_with_the_queue_and_never_to_none() -> None:
 
 
 def test_every_pod_has_a_network_policy_that_lets_out_what_it_needs() -> None:
-    """Only the desk and the web console reach the database; only ingester, worker and web the store."""
+    """Desk, web console and webhooks reach the database; only ingester, worker and web the store."""
     objects = rendered(EVERYTHING)
     policies = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
     assert set(policies) == set(pods(objects))
@@ -138,9 +150,26 @@ def test_every_pod_has_a_network_policy_that_lets_out_what_it_needs() -> None:
         for name, spec in policies.items()
     }
     assert all({53, 6379} <= ports for ports in reach.values())
-    assert {name for name, ports in reach.items() if 5432 in ports} == {"alm-desk", "alm-web"}
+    assert {name for name, ports in reach.items() if 5432 in ports} == {"alm-desk", "alm-web", "alm-webhooks"}
     assert "alm-desk" not in {name for name, ports in reach.items() if 443 in ports}
     assert {policy for policy, spec in policies.items() if "8400" in str(spec["ingress"])} == {"alm-web"}
+
+
+def test_webhooks_speak_as_the_console_does() -> None:
+    """CAP messages of both have one sender, status and address: the settings are the same."""
+    values = EVERYTHING | {"settings": {"ALMENARA_CAP_SENDER": "city.example"}}
+    found = pods(rendered(values))
+    web, webhooks = (environ_of(found[f"alm-{name}"]["containers"][0]) for name in ("web", "webhooks"))
+    for name in ("ALMENARA_CAP_SENDER", "ALMENARA_WEB_URL", "ALMENARA_DATABASE_URL_FILE"):
+        assert web[name] == webhooks[name]
+
+
+def test_a_worker_may_compile_its_network_for_minutes() -> None:
+    """/livez fails 90 s after the loop's last turn; only much later is a worker restarted."""
+    for name, pod in pods(rendered({})).items():
+        probe = pod["containers"][0]["livenessProbe"]
+        after_s = SILENT_AFTER_S + (probe["failureThreshold"] - 1) * probe["periodSeconds"]
+        assert (after_s >= 280) == (name == "alm-worker")
 
 
 def test_disruptions_take_one_pod_at_a_time() -> None:
@@ -186,3 +215,33 @@ def test_every_value_that_a_template_reads_is_in_the_values() -> None:
         for word in path[1:].split("."):
             assert word in place, path
             place = place[word]
+
+
+def test_prometheus_finds_what_the_alerts_ask_for() -> None:
+    """Each pod is scraped with the job of the alerts; its component is a service, as they name them."""
+    objects = rendered(EVERYTHING)
+    (monitor,) = [each for each in objects if each["kind"] == "PodMonitor"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    component = "__meta_kubernetes_pod_label_app_kubernetes_io_component"
+    assert endpoint["relabelings"] == [
+        {"targetLabel": "job", "replacement": "almenara"},
+        {"sourceLabels": [component], "targetLabel": "service"},
+    ]
+    made = [each["spec"]["template"]["metadata"]["labels"] for each in objects if each["kind"] in WORKLOADS]
+    assert {labels["app.kubernetes.io/component"] for labels in made} == set(SERVICES)
+
+
+def test_the_alerts_are_loaded_as_the_page_says() -> None:
+    """Its command makes a PrometheusRule of the alerts' file, of which nothing is lost."""
+    (command,) = re.findall(r"```sh\n(\{ printf.*?)```", (CHART / "README.md").read_text(), flags=re.DOTALL)
+    shown = subprocess.run(
+        ["sh", "-c", command.replace("kubectl apply -f -", "cat")],
+        cwd=CHART.parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rule = yaml.safe_load(shown.stdout)
+    assert rule["kind"] == "PrometheusRule"
+    alerts = CHART.parents[2] / "deploy" / "prometheus" / "alerts.yml"
+    assert rule["spec"] == yaml.safe_load(alerts.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-LOCKS = ("requirements.txt", "requirements-dev.txt", "broker.txt", "browser.txt")
+LOCKS = ("requirements.txt", "requirements-extras.txt", "requirements-dev.txt", "broker.txt", "browser.txt")
 
 
 def locked(name: str) -> list[tuple[Requirement, int]]:
@@ -60,7 +60,14 @@ def test_everything_is_pinned_with_hashes(name: str) -> None:
         assert hashes >= 1, requirement
 
 
-@pytest.mark.parametrize(("name", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("dev",))])
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [
+        ("requirements.txt", ()),
+        ("requirements-extras.txt", ("postgresql", "s3", "heic")),
+        ("requirements-dev.txt", ("dev",)),
+    ],
+)
 def test_lock_and_project_agree(name: str, extras: tuple[str, ...]) -> None:
     """What the project asks for is in the lock, in a version it allows; torch alone is pinned elsewhere."""
     found = pins(name)
@@ -82,7 +89,7 @@ def pins_of_constraints() -> dict[str, str]:
 def test_locks_constraints_and_each_other_agree() -> None:
     """A package has one version, whichever file pins it."""
     base, dev, constraints = pins("requirements.txt"), pins("requirements-dev.txt"), pins_of_constraints()
-    assert base.items() <= dev.items()
+    assert base.items() <= pins("requirements-extras.txt").items() <= dev.items()
     assert {name: dev[name] for name in constraints if name in dev} == {
         name: pinned for name, pinned in constraints.items() if name in dev
     }

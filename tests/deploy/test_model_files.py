@@ -3,7 +3,11 @@ from pathlib import Path
 import pytest
 from model_parts import save_always
 
+import deploy.models
+from deploy.cli import main
 from deploy.models import put
+from shared.announcements import Announcement, Model, announce
+from shared.broker import Broker
 from shared.errors import ConfigError
 from shared.images import ImageStore
 from shared.settings import Settings
@@ -48,6 +52,39 @@ def test_a_file_that_no_worker_could_use_is_refused(settings: Settings, good: by
         assert damaged != good
         path.write_bytes(damaged)
         assert complaint in refusal(settings, path)
+
+
+def test_a_file_that_is_far_too_large_is_refused_unread(settings: Settings, tmp_path: Path) -> None:
+    """30 GB, most of them nothing: no memory is asked for, and people are told."""
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:
+        file.truncate(30_000_000_000)
+    assert "is of 30.0 GB, and a checkpoint of at most 1.1 GB" in refusal(settings, path)
+
+
+@pytest.mark.usefixtures("broker")
+def test_who_is_overtaken_is_told(
+    settings: Settings,
+    good: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of two who announce at once, the one whose model does not stand hears whose does, and gets 1."""
+
+    def overtaken(client: Broker, model: Model, by: str) -> Announcement:
+        mine = announce(client, model, by)
+        announce(client, Model("b" * 64, "m3"), "ben")
+        return mine
+
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(good)
+    monkeypatch.setenv("ALMENARA_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("ALMENARA_STATE_DIR", str(settings.state_dir))
+    assert main(["model", "use", str(path), "--by", "ana"]) == 0
+    monkeypatch.setattr(deploy.models, "announce", overtaken)
+    assert main(["model", "use", str(path), "--by", "ana"]) == 1
+    assert "ben announced m3@bbbbbbbbbbbb meanwhile" in capsys.readouterr().out
 
 
 def test_a_class_that_goes_nowhere_is_refused(settings: Settings, tmp_path: Path) -> None:

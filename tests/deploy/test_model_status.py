@@ -4,10 +4,10 @@ import pytest
 
 from deploy.doctor import Health, examine
 from deploy.status import gather, lines
+from shared.announcements import Model, announce
 from shared.broker import Broker
 from shared.images import ImageStore
 from shared.keys import MODEL
-from shared.models import Model, announce
 from shared.settings import Settings
 
 A = Model("a" * 64, "street7")

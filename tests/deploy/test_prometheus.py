@@ -3,14 +3,16 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from scraping import Scrape, metric_names
 
 from deploy.flags import make_parser
-from shared.metrics import names
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus"
@@ -43,7 +45,7 @@ def panels() -> list[dict[str, Any]]:
 
 def metrics_in(text: str) -> set[str]:
     """Names of our metrics in expressions, without what histograms add to them."""
-    known, found = names(), set()
+    known, found = metric_names(), set()
     for name in re.findall(r"\balmenara_[a-z_]+\b", text):
         found.add(name if name in known else re.sub(r"_(bucket|sum|count)$", "", name))
     return found
@@ -53,6 +55,26 @@ def section(alert: str) -> str:
     """What the runbook says of an alert."""
     _, _, rest = RUNBOOK.partition(f"\n### {alert}\n")
     return re.split(r"\n#+ ", rest, maxsplit=1)[0]
+
+
+def test_every_counter_that_an_alert_names_is_there_from_the_start() -> None:
+    """In a process that has done nothing yet each is at 0: an increase from nowhere is none to Prometheus."""
+    fresh = "from prometheus_client import generate_latest; from shared.metrics import REGISTRIES; "
+    fresh += "print(''.join(generate_latest(each).decode() for each in REGISTRIES.values()))"
+    ran = subprocess.run(
+        [sys.executable, "-c", fresh], capture_output=True, text=True, timeout=60, check=True
+    )
+    there = Scrape(ran.stdout)
+    asked = [
+        found
+        for alert in ALERTS
+        for found in re.findall(r"(almenara_\w+_total)(?:\{(\w+)=(~?)\"([^\"]*)\"\})?", alert["expr"])
+    ]
+    assert len(asked) > 8
+    for name, label, is_pattern, value in asked:
+        for each in value.split("|") if is_pattern else [value]:
+            wanted = {label: each.replace(".", "0")} if label else {}
+            assert there.total(name, **wanted) == 0
 
 
 @needs_promtool
@@ -71,14 +93,14 @@ def test_alerts_come_when_they_should() -> None:
 def test_every_metric_in_use_exists() -> None:
     """What alerts and the dashboard ask for is defined in shared/metrics.py."""
     asked = metrics_in((RULES / "alerts.yml").read_text(encoding="utf-8") + json.dumps(DASHBOARD) + RUNBOOK)
-    assert asked <= set(names())
+    assert asked <= set(metric_names())
 
 
 def test_every_metric_is_used() -> None:
     """Nothing is counted that no alert and no panel shows."""
     expressions = [alert["expr"] for alert in ALERTS]
     expressions += [target["expr"] for panel in panels() for target in panel["targets"]]
-    assert set(names()) <= metrics_in("\n".join(expressions))
+    assert set(metric_names()) <= metrics_in("\n".join(expressions))
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -131,3 +153,29 @@ def test_the_runbooks_commands_exist() -> None:
     parser = make_parser()
     for words in found:
         parser.parse_args(words)
+
+
+def test_the_runbooks_units_are_ours() -> None:
+    """systemctl and journalctl are told units that `make install` brings."""
+    told = [shlex.split(command) for command in re.findall(r"`((?:systemctl|journalctl) [^`|]+)", RUNBOOK)]
+    verbs = {"systemctl", "status", "start", "restart"}
+    named = {word for command in told if command[0] == "systemctl" for word in command} - verbs
+    named |= {word for command in told for flag, word in pairwise(command) if flag == "-u"}
+    assert len(named) >= 6
+    for word in named - {"almenara-SERVICE"}:
+        name = re.sub(r"@.*", "@", word)
+        assert (ROOT / "deploy" / "systemd" / f"{name}.service").exists(), word
+
+
+def test_the_runbook_tells_nobody_to_command_the_broker() -> None:
+    """No user may change its settings while it runs (`deploy/rights.py`); an operator may look."""
+    typed = re.findall(r"(?:valkey|redis)-cli[^`]*", RUNBOOK)
+    assert all(command.startswith("valkey-cli --user operator --askpass ") for command in typed)
+    assert not [command for command in typed if re.search(r"\b(CONFIG|ACL SETUSER|SHUTDOWN|FLUSH)", command)]
+
+
+def test_a_person_can_compare_two_dashboards() -> None:
+    """One panel a line: what changed is what a diff shows."""
+    text = (ROOT / "deploy" / "grafana" / "almenara.json").read_text(encoding="utf-8")
+    lines = [json.loads(line.rstrip(",")) for line in text.splitlines() if line.startswith("  {")]
+    assert lines == DASHBOARD["panels"]

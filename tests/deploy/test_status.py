@@ -128,10 +128,12 @@ def test_a_broker_that_is_away_is_said(settings: Settings) -> None:
 
 
 def test_people_are_told_what_is_missing(broker: Broker, settings: Settings) -> None:
-    """Without worker or ingester the lines say what that means and how to start one."""
+    """Without worker or ingester one line says what that means and how to start one; none repeats it."""
     text = "\n".join(lines(gather(broker, settings)))
     assert "`almenara worker`" in text
     assert "`almenara ingest`" in text
+    assert "`almenara desk`" in text
+    assert text.count("photographs wait") == text.count("files stay") == text.count("moves wait") == 1
     assert "0 waiting, 0 in flight, 0 failed" in text
 
 
@@ -186,4 +188,4 @@ def test_alarms_come_first(broker: Broker, settings: Settings) -> None:
     assert text[: len(alarms)] == alarms
     assert any("no worker runs" in alarm for alarm in alarms)
     assert all(line.isprintable() for line in text)
-    assert any("plaza: last picture none yet, alarm after 300 s" in line for line in text)
+    assert any("plaza: not watched yet, alarm after 300 s" in line for line in text)

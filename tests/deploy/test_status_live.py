@@ -1,6 +1,16 @@
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from conftest import wait_until
@@ -13,6 +23,8 @@ from deploy.watching import picture, stream, watch
 from shared.broker import Broker, BrokerAwayError
 from shared.errors import ConfigError
 from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +54,41 @@ def test_it_goes_on_while_the_broker_is_away(broker: Broker, settings: Settings)
     shown = out.getvalue()
     assert "does not answer" in shown and "since" in shown
     assert shown.count("Queue") >= 3  # the second time too
+
+
+def test_at_a_terminal_lines_are_whole_and_q_ends_it(broker: Broker, settings: Settings) -> None:
+    """On 80 columns what is longer goes on in the next line; `q` ends it, and the terminal is as it was."""
+    word = "w" * 100
+    broker.hset("rq:worker:w1", mapping={"hostname": word + "END", "pid": "7", "state": "idle"})
+    broker.sadd("rq:workers:classify", "rq:worker:w1")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+    before = termios.tcgetattr(theirs)
+    environ = {**os.environ, "TERM": "xterm", "ALMENARA_REDIS_URL": settings.redis_url}
+    environ.pop("COLUMNS", None)
+    environ["ALMENARA_STATE_DIR"] = str(settings.state_dir)
+    command = [sys.executable, "-m", "deploy", "status", "--live"]
+    with subprocess.Popen(
+        command, env=environ, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        shown = b""
+        while b"Broker " not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, b"q")
+        reader = threading.Thread(target=drain, args=(ours,), daemon=True)
+        reader.start()
+        assert process.wait(timeout=60) == 0
+        assert termios.tcgetattr(theirs)[3] == before[3]
+        os.close(theirs)
+    assert b"wEND" in shown
+    assert b"q ends" in shown
+
+
+def drain(terminal: int) -> None:
+    """Read what a program writes to its terminal, so that it never waits for us."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
 
 
 def test_alarms_come_first_and_in_red(broker: Broker, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from ingest.cameras import Cameras
 from shared import heartbeats
 from shared.broker import Broker, connect
 from shared.settings import Settings
-from shared.vitals import VitalsCollector
+from shared.vital_metrics import VitalsCollector
 
 DEPARTMENTS = ("firefighters", "ambulance")
 

@@ -13,7 +13,7 @@ from fuzz_targets import Targets, printable
 from shared.settings import PREFIX, Settings
 
 KINDS = ("picture",) * 13 + ("name",) * 4 + ("record",) * 2 + ("settings",)
-_TEXTS = ("1", "a=1", "/x", "https://x/{z}/{x}/{y}", "redis://u:p@h:1/0", "", "10.0.0.0/8")
+_TEXTS = ("1", "a=1", "/x", "https://x/{z}/{x}/{y}", f"redis://u:{fuzz_seeds.MARK}@h:1/0", "", "10.0.0.0/8")
 _LARGEST_BYTES = Settings().max_file_bytes + 1000  # of a larger file no more is read
 _CLEAR_PEAK = "5"  # proc(5), clear_refs: the peak of resident memory begins anew
 

@@ -5,17 +5,22 @@ import io
 import os
 import signal
 import struct
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from conftest import picture_bytes, wait_until
 from PIL import ExifTags, Image
 from test_ingest_service import drop, running
 
+import ingest.checks
 from ingest.checks import Checks
-from ingest.pictures import PictureError, check_picture
+from ingest.claims import claimed_files
+from ingest.pictures import Picture, PictureError, check_picture
 from ingest.rejects import Rejects
 from ingest.service import IngestService
+from ingest.signatures import SlowPictureError
 from shared.broker import Broker
 from shared.images import ImageStore
 from shared.incidents import all_ids
@@ -31,10 +36,11 @@ def checks() -> Iterator[Make]:
     """Make checks, which are ended with the test."""
     made: list[Checks] = []
 
-    def make(*, max_pixels: int = 10_000_000, answer_s: float = 60.0, processes: int = 1) -> Checks:
-        made.append(
-            Checks(max_bytes=50_000_000, max_pixels=max_pixels, processes=processes, answer_s=answer_s)
-        )
+    def make(
+        *, max_pixels: int = 10_000_000, answer_s: float = 60.0, cpu_s: float = 60.0, processes: int = 1
+    ) -> Checks:
+        limits = {"max_bytes": 50_000_000, "max_pixels": max_pixels, "processes": processes}
+        made.append(Checks(**limits, answer_s=answer_s, cpu_s=cpu_s))
         return made[-1]
 
     yield make
@@ -44,7 +50,15 @@ def checks() -> Iterator[Make]:
 
 def slow_bmp(runs: int = 15_000_000) -> bytes:
     """A bitmap of runs of one pixel, which are decoded one by one: seconds of work in 30 megabytes."""
-    body, side_px = b"\x01\x07" * runs, 3100
+    return _bmp(b"\x01\x07" * runs, 3100)
+
+
+def sound_bmp(side_px: int) -> bytes:
+    """Another one, with all of its lines."""
+    return _bmp((b"\x01\x07" * side_px + b"\0\0") * side_px, side_px)
+
+
+def _bmp(body: bytes, side_px: int) -> bytes:
     header = struct.pack("<IiiHHIIiiII", 40, side_px, side_px, 1, 8, 1, len(body), 0, 0, 256, 0)
     return struct.pack("<2sIHHI", b"BM", 1078 + len(body), 0, 0, 1078) + header + bytes(1024) + body
 
@@ -87,9 +101,34 @@ def test_a_process_that_dies_is_started_again(checks: Make) -> None:
     """The next picture finds a new process where the last one was killed."""
     pool = checks()
     pool.check(tagged("JPEG"))
-    process = pool.processes.all[0]._process
+    process = pool.processes.members[0]._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
+    assert pool.check(tagged("JPEG")).format == "jpeg"
+
+
+def test_a_picture_that_kills_is_refused_alone(
+    checks: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends its process, by a signal or otherwise, is refused, and the next one is checked."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'ingest.checks' in sys.orig_argv:\n"
+        "    import ingest.pictures\n"
+        "    check = ingest.pictures.check_picture\n"
+        "    def deadly(data, **limits):\n"
+        "        if data == b'KILL': os.kill(os.getpid(), 11)\n"
+        "        if data == b'MUTE': os._exit(3)\n"
+        "        if data == b'FALL': raise RuntimeError('of ours')\n"
+        "        return check(data, **limits)\n"
+        "    ingest.pictures.check_picture = deadly\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = checks()
+    for word in (b"KILL", b"MUTE", b"FALL"):
+        with pytest.raises(PictureError) as caught:
+            pool.check(word)
+        assert caught.value.reason == "kills_decoder"
     assert pool.check(tagged("JPEG")).format == "jpeg"
 
 
@@ -101,8 +140,60 @@ def test_a_picture_that_hangs_is_rejected_and_the_others_come_in(
     inbox.mkdir()
     drop(inbox, "33.9, 151.2153.bmp", slow_bmp())
     drop(inbox, "33.8, 151.2153.jpeg", picture_bytes(1))
-    with running(IngestService(settings, broker, store, checks(answer_s=3.0, processes=2))):
+    with running(IngestService(settings, broker, store, checks(answer_s=3.0, processes=2).check)):
         rejects = Rejects(settings.rejected_dir)
         wait_until(lambda: rejects.count() == 1, within_s=60, what="the slow picture is rejected")
         wait_until(lambda: len(all_ids(broker)) == 1, within_s=60, what="the other one comes in")
     assert [each.reason for each in rejects.listing()] == ["kills_decoder"]
+
+
+def test_a_picture_that_takes_too_much_of_a_core_is_refused(checks: Make) -> None:
+    """However the clock goes, and at the first try: it would take as much at the second."""
+    with pytest.raises(PictureError, match="core's time") as caught:
+        checks(cpu_s=0.05).check(slow_bmp())
+    assert caught.value.reason == "kills_decoder"
+
+
+def large_jpeg() -> bytes:
+    """A progressive picture of 36 megapixels in few bytes: 0.3 s of work, and many more scans would fit."""
+    file = io.BytesIO()
+    Image.new("L", (6000, 6000)).save(file, "JPEG", progressive=True)
+    return file.getvalue()
+
+
+def test_what_takes_long_is_told_from_what_is_unsound(checks: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its header, or once it has taken long; checked for as long as it needs, it is a picture."""
+    monkeypatch.setattr(ingest.checks, "_QUICK_CPU_S", 0.05)
+    pool = checks(max_pixels=50_000_000)
+    for data in (large_jpeg(), sound_bmp(1700)):
+        with pytest.raises(SlowPictureError):
+            pool.check_quickly(data)
+        assert pool.check(data).width_px in (6000, 1700)
+    with pytest.raises(PictureError) as caught:
+        pool.check_quickly(b"%PDF-1.7")
+    assert caught.value.reason == "not_an_image"
+
+
+def test_slow_pictures_keep_no_other_waiting(
+    settings: Settings, broker: Broker, store: ImageStore, checks: Make
+) -> None:
+    """However many come first, under however many labels, one that is quick comes in before them."""
+    inbox, opened, pool = settings.inbox[0], threading.Event(), checks(max_pixels=50_000_000, processes=2)
+    inbox.mkdir()
+    slow = large_jpeg()
+    for number in range(20):
+        drop(inbox, f"camera{number}_33.{4000 + number}_-3.7000.jpeg", slow)
+
+    def slowly(data: bytes) -> Picture:
+        opened.wait(120)
+        return pool.check(data)
+
+    with running(IngestService(settings, broker, store, pool.check_quickly, slowly)):
+        wait_until(lambda: len(claimed_files(inbox)) == 20, within_s=60, what="the slow ones are claimed")
+        drop(inbox, "plaza_41.20000_-3.70000.jpeg", picture_bytes(1))
+        try:
+            wait_until(lambda: len(all_ids(broker)) == 1, within_s=60, what="the quick one comes in")
+        finally:
+            opened.set()
+        wait_until(lambda: len(all_ids(broker)) == 21, within_s=100, what="then all come in")
+    assert not Rejects(settings.rejected_dir).count()

@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from ingest.claims import CLAIMS_FOLDER, Claim, Claims, claimed_files, instance_name
+from ingest.claims import CLAIMS_FOLDER, Claim, Claims, claimed_files
 
-# An ingester that claims every file, says which it examines, and then hangs until it is killed.
+# An ingester that claims every file, and then hangs until it is killed.
 HOLDER = """
 import sys
 from pathlib import Path
 from ingest.claims import Claims
-inbox, examined = Path(sys.argv[1]), int(sys.argv[2])
+inbox = Path(sys.argv[1])
 claims = Claims(inbox, "other")
 held = [claims.take(path) for path in sorted(inbox.rglob("*.jpeg")) if ".almenara" not in path.parts]
-if examined:
-    claims.note_examined(held[:examined])
 print("holding", flush=True)
-if again := sys.stdin.read():
-    claims.note_examined(held[:int(again)])
+sys.stdin.read()
 """
 NAME = "33.8568, 151.2153.jpeg"
 
@@ -42,7 +39,7 @@ def claims(inbox: Path) -> Iterator[Claims]:
     made.close()
 
 
-Hold = Callable[[int], "subprocess.Popen[bytes]"]
+Hold = Callable[[], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -50,9 +47,9 @@ def hold(inbox: Path) -> Iterator[Hold]:
     """Start another ingester that claims what is in the inbox, and wait until it has."""
     started = []
 
-    def start(examined: int) -> "subprocess.Popen[bytes]":
+    def start() -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(inbox), str(examined)],
+            [sys.executable, "-c", HOLDER, str(inbox)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -95,7 +92,7 @@ def test_a_claim_takes_the_file_out_of_the_inbox(claims: Claims, inbox: Path) ->
     assert not path.exists()
     assert claim.path == inbox / CLAIMS_FOLDER / "this" / claim.claim_id / NAME
     assert claim.path.read_bytes() == b"picture"
-    assert (claim.name, claim.subfolder, claim.suspect) == (NAME, "", False)
+    assert (claim.name, claim.subfolder) == (NAME, "")
 
 
 def test_a_name_may_be_used_again_at_once(claims: Claims, inbox: Path) -> None:
@@ -141,7 +138,7 @@ def test_two_claimers_one_winner(claims: Claims, inbox: Path) -> None:
 def test_claims_of_a_dead_ingester_are_adopted(claims: Claims, inbox: Path, hold: Hold) -> None:
     """What a killed ingester held is taken over under its own name and claim id, once."""
     put(inbox)
-    kill(hold(0))
+    kill(hold())
     (before,) = claimed_files(inbox)
     (claim,) = claims.adopt()
     assert (claim.name, claim.claim_id) == (NAME, before.parent.name)
@@ -152,7 +149,7 @@ def test_claims_of_a_dead_ingester_are_adopted(claims: Claims, inbox: Path, hold
 def test_claims_of_a_living_ingester_are_its_own(claims: Claims, inbox: Path, hold: Hold) -> None:
     """Nothing is taken from one that runs."""
     put(inbox)
-    hold(0)
+    hold()
     assert claims.adopt() == []
     assert len(claimed_files(inbox)) == 1
 
@@ -160,51 +157,14 @@ def test_claims_of_a_living_ingester_are_its_own(claims: Claims, inbox: Path, ho
 def test_adoption_keeps_the_subfolder(claims: Claims, inbox: Path, hold: Hold) -> None:
     """Where a file was in the inbox outlives a crash too."""
     put(inbox, f"north/gate 7/{NAME}")
-    kill(hold(0))
+    kill(hold())
     assert [(claim.name, claim.subfolder) for claim in claims.adopt()] == [(NAME, "north/gate 7")]
-
-
-def test_what_was_examined_at_the_crash_is_suspect(claims: Claims, inbox: Path, hold: Hold) -> None:
-    """A picture that may have killed its ingester is marked; those beside it are not."""
-    for number in range(3):
-        put(inbox, f"{number}.jpeg")
-    kill(hold(1))
-    assert {claim.name: claim.suspect for claim in claims.adopt()} == {
-        "0.jpeg": True,
-        "1.jpeg": False,
-        "2.jpeg": False,
-    }
-
-
-def test_the_last_note_counts(claims: Claims, inbox: Path, hold: Hold) -> None:
-    """A short note over a longer one marks only what it names."""
-    for number in range(3):
-        put(inbox, f"{number}.jpeg")
-    process = hold(3)
-    assert process.stdin is not None
-    process.stdin.write(b"1\n")
-    process.stdin.close()
-    process.wait(timeout=10)
-    process.stdin = None
-    assert {claim.name: claim.suspect for claim in claims.adopt()} == {
-        "0.jpeg": True,
-        "1.jpeg": False,
-        "2.jpeg": False,
-    }
-
-
-def test_a_damaged_note_marks_nothing(claims: Claims, inbox: Path, hold: Hold) -> None:
-    """The note of what was examined may be cut short by the crash; the files are adopted all the same."""
-    put(inbox)
-    kill(hold(1))
-    (inbox / CLAIMS_FOLDER / "other" / "examined.json").write_text('["0123')
-    assert [claim.suspect for claim in claims.adopt()] == [False]
 
 
 def test_a_crash_before_the_rename_leaves_nothing(claims: Claims, inbox: Path, hold: Hold) -> None:
     """A claim's folder without a file is cleared away, and the next one is adopted."""
     put(inbox)
-    kill(hold(0))
+    kill(hold())
     (inbox / CLAIMS_FOLDER / "other" / "0000" / "north").mkdir(parents=True)
     assert [claim.name for claim in claims.adopt()] == [NAME]
     assert not (inbox / CLAIMS_FOLDER / "other").exists()
@@ -214,7 +174,7 @@ def test_a_crash_before_the_rename_leaves_nothing(claims: Claims, inbox: Path, h
 def test_adopting_leaves_no_trace_of_the_dead(claims: Claims, inbox: Path, hold: Hold) -> None:
     """Folder and lock of the dead instance go, so that a year of crashes leaves no litter."""
     put(inbox)
-    kill(hold(1))
+    kill(hold())
     claims.adopt()
     assert sorted(path.name for path in (inbox / CLAIMS_FOLDER).iterdir()) == ["this", "this.lock"]
 
@@ -246,19 +206,17 @@ def test_what_somebody_put_beside_a_claim_is_left(claims: Claims, inbox: Path) -
 def test_an_idle_ingester_leaves_nothing(inbox: Path) -> None:
     """One that ends with nothing held takes its folder and its lock with it."""
     claims = Claims(inbox, "brief")
-    claims.note_examined([])
     claims.release(taken(claims, put(inbox)))
     claims.close()
     assert list((inbox / CLAIMS_FOLDER).iterdir()) == []
 
 
 def test_what_is_held_at_the_end_is_adopted(claims: Claims, inbox: Path) -> None:
-    """An ingester that is stopped with files in hand leaves them to the next, and they are no suspects."""
+    """An ingester that is stopped with files in hand leaves them to the next."""
     stopped = Claims(inbox, "stopped")
     held = taken(stopped, put(inbox))
-    stopped.note_examined([held])
     stopped.close()
-    assert [(claim.claim_id, claim.suspect) for claim in claims.adopt()] == [(held.claim_id, False)]
+    assert [claim.claim_id for claim in claims.adopt()] == [held.claim_id]
 
 
 def test_one_name_one_ingester(claims: Claims, inbox: Path) -> None:
@@ -267,15 +225,10 @@ def test_one_name_one_ingester(claims: Claims, inbox: Path) -> None:
         Claims(inbox, "this")
 
 
-def test_instance_names_are_unique() -> None:
-    """A process that starts again is not taken for the one that died, even with the same process id."""
-    assert len({instance_name() for _ in range(100)}) == 100
-
-
 def test_what_can_not_be_cleared_away_holds_up_no_claim(claims: Claims, inbox: Path, hold: Hold) -> None:
     """A stray file in a dead ingester's folder costs a warning, and not the photographs beside it."""
     put(inbox)
-    kill(hold(0))
+    kill(hold())
     (inbox / CLAIMS_FOLDER / "other" / "stray").write_text("of a person")
     assert [claim.name for claim in claims.adopt()] == [NAME]
     assert claims.adopt() == []

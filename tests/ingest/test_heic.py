@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from conftest import wait_until
 from deployment import Deployment
 from PIL import ExifTags, Image
 
+import ingest.pictures
 from console.pictures import Pictures
+from ingest.checks import Checks
 from ingest.completeness import Looks, Readiness
-from ingest.pictures import PictureError, check_isolated, check_picture
+from ingest.pictures import PictureError, check_picture
 from ingest.signatures import picture_format
 from ingest.structure import looks_complete
 from shared import heif
@@ -23,7 +26,7 @@ from shared.preprocessing import Preprocessing, decode
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="without the extra `heic`; `make test` has it")
 
-LIMITS = {"max_bytes": 10**7, "max_pixels": 10**7}
+LIMITS: dict[str, Any] = {"max_bytes": 10**7, "max_pixels": 10**7}
 RED = (220, 30, 20)
 OWNER = b"Secret Camera 9"
 
@@ -80,11 +83,22 @@ def test_a_heic_is_a_picture_with_its_place() -> None:
     assert (picture.gps.latitude_deg, picture.gps.longitude_deg) == (33.5, -70.25)
 
 
-def test_a_heic_can_be_checked_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_a_heic_can_be_checked_in_a_process_of_its_own() -> None:
     """Under the limits of memory and time that any other picture has there."""
-    path = tmp_path / "a.heic"
-    path.write_bytes(heic())
-    assert check_isolated(path, **LIMITS) == check_picture(heic(), **LIMITS)
+    checks = Checks(**LIMITS, processes=1)
+    try:
+        assert checks.check(heic()) == check_picture(heic(), **LIMITS)
+    finally:
+        checks.close()
+
+
+def test_a_heic_may_have_fewer_pixels_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile repeated makes a hundred megapixels of few bytes."""
+    monkeypatch.setattr(ingest.pictures, "HEIC_PIXELS", 100_000)
+    with pytest.raises(PictureError) as caught:
+        check_picture(heic(), **LIMITS)
+    assert caught.value.reason == "too_many_pixels"
+    assert check_picture(jpeg(1), **LIMITS).format == "jpeg"
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

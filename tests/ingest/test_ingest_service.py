@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from conftest import picture_bytes, wait_until
+from conftest import checking, picture_bytes, wait_until
 
 from ingest.claiming import Claimer
 from ingest.claims import claimed_files
@@ -71,7 +71,8 @@ def service(settings: Settings, broker: Broker, store: ImageStore) -> Service:
     """Make a service, with other settings or another store if the test wants."""
 
     def make(other_store: ImageStore | None = None, **changes: Any) -> IngestService:
-        return IngestService(settings.override(**changes), broker, other_store or store)
+        changed = settings.override(**changes)
+        return IngestService(changed, broker, other_store or store, checking(changed))
 
     return make
 

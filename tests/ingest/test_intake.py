@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import picture_bytes
+from conftest import checking, picture_bytes
 from PIL import ExifTags, Image
 
 from ingest.claims import Claim
@@ -24,21 +24,20 @@ Make = Callable[..., Claim]
 
 @pytest.fixture
 def intake(settings: Settings, store: ImageStore) -> Intake:
-    return Intake(settings.override(max_file_bytes=200_000, max_pixels=100_000, settle_s=5.0), store)
+    limited = settings.override(max_file_bytes=200_000, max_pixels=100_000, settle_s=5.0)
+    return Intake(limited, store, checking(limited), checking(limited))
 
 
 @pytest.fixture
 def claimed(tmp_path: Path) -> Make:
     """Make a claim of a file that was last changed so many seconds ago."""
 
-    def make(
-        name: str, data: bytes, *, age_s: float = 60.0, subfolder: str = "", suspect: bool = False
-    ) -> Claim:
+    def make(name: str, data: bytes, *, age_s: float = 60.0, subfolder: str = "") -> Claim:
         path = tmp_path / "claim" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         os.utime(path, (time.time() - age_s,) * 2)
-        return Claim("0123", path, tmp_path / "inbox", subfolder, suspect)
+        return Claim("0123", path, tmp_path / "inbox", subfolder)
 
     return make
 
@@ -204,10 +203,3 @@ def test_a_claimed_file_still_open_waits(intake: Intake, claimed: Make) -> None:
     with claim.path.open("ab"), pytest.raises(StillWritten):
         examine(intake, claim)
     assert examine(intake, claim).coordinates == HERE
-
-
-def test_a_suspect_is_examined_apart(intake: Intake, claimed: Make) -> None:
-    """A file that an ingester died over is checked in a process of its own, with the same outcome."""
-    photograph = examine(intake, claimed(NAME, picture_bytes(1), suspect=True))
-    assert photograph.coordinates == HERE
-    assert refusal(intake, claimed(NAME, b"no picture", suspect=True)).reason == "not_an_image"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import picture_bytes, wait_until
+from conftest import checking, picture_bytes, wait_until
 from hypothesis import given
 from hypothesis import settings as terms
 from hypothesis import strategies as st
@@ -166,7 +166,7 @@ def test_a_stuck_camera_waits_and_is_not_lost(settings: Settings, broker: Broker
     inbox = settings.inbox[0]
     inbox.mkdir()
     limited = settings.override(label_rate=1, rescan_s=0.2)
-    service = IngestService(limited, broker, store)
+    service = IngestService(limited, broker, store, checking(limited))
     for number in range(40):
         drop(inbox, f"33.{number:04d}, 151.2153 stuck.jpeg", picture_bytes(number))
     with running(service):
@@ -176,7 +176,7 @@ def test_a_stuck_camera_waits_and_is_not_lost(settings: Settings, broker: Broker
         wait_until(lambda: len(all_ids(broker)) == 11, within_s=20, what="another label")
         assert len(claimed_files(inbox)) == 10
         assert len([path for path in inbox.iterdir() if path.suffix == ".jpeg"]) == 20
-    with running(IngestService(settings.override(label_rate=0), broker, store)):
+    with running(IngestService(settings.override(label_rate=0), broker, store, checking(settings))):
         wait_until(lambda: len(all_ids(broker)) == 41, within_s=20, what="all")
         wait_until(lambda: not claimed_files(inbox), within_s=20, what="the claims are released")
     found = [Incident.fetch(broker, each) for each in all_ids(broker)]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from conftest import picture_bytes, wait_until
 from schema_parts import check_dispatch
 
 from deploy.private_broker import PrivateBroker
+from ingest.claims import claimed_files
 from ingest.names import format_name
 from shared.broker import Broker, connect, patiently, words
 from shared.coordinates import Coordinates
 from shared.dispatches import Dispatch
 from shared.incidents import all_ids
-from shared.keys import DISPATCH_PREFIX, incident_key
+from shared.keys import DISPATCH_PREFIX, LEASES, incident_key
 from shared.settings import Settings
 
 
@@ -115,18 +117,23 @@ class Deployment:
             verdicts = ("dispatched", "unsure", "no_emergency")
             return sum(int(counts.get(verdict, 0)) for verdict in verdicts) >= count
 
-        wait_until(
-            decided, within_s=within_s, what=f"{count} incidents decided; log: {self.folder}/services.log"
-        )
+        self._wait(decided, within_s, f"{count} incidents decided")
 
     def wait_admitted(self, count: int, *, within_s: float) -> None:
         """Wait until there are so many incidents."""
         client = self.client()
-        wait_until(
-            lambda: len(patiently(lambda: all_ids(client))) >= count,
-            within_s=within_s,
-            what=f"{count} incidents admitted",
+        self._wait(
+            lambda: len(patiently(lambda: all_ids(client))) >= count, within_s, f"{count} incidents admitted"
         )
+
+    def _wait(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
+        """As `wait_until` does, and with what the services said last: the folder goes with the test."""
+        try:
+            wait_until(condition, within_s=within_s, what=what)
+        except AssertionError as error:
+            log = self.folder / "services.log"
+            said = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
+            raise AssertionError("\n".join([str(error), *said])) from error
 
     def incidents(self) -> list[dict[str, str]]:
         """Every incident record."""
@@ -146,7 +153,16 @@ class Deployment:
         return told
 
     def assert_books_balance(self, photographs: int) -> None:
-        """Each photograph is one decided incident, told once to each addressee, and the audit agrees."""
+        """Each photograph is one decided incident, told once to each addressee, and the audit agrees.
+
+        Whoever has decided may not have heard yet that it is in the books: the last hands are waited for.
+        """
+        client = self.client()
+        wait_until(
+            lambda: not claimed_files(self.inbox) and not patiently(lambda: client.zcard(LEASES)),
+            within_s=60,
+            what="nothing is in hand",
+        )
         incidents = self.incidents()
         assert len(incidents) == photographs
         assert {incident["state"] for incident in incidents} == {"decided"}

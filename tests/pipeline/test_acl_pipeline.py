@@ -18,9 +18,9 @@ from secured_parts import SecuredDeployment
 
 from console.users import add_user
 from deploy.rights import keys
-from shared.board import changes, covers, desks, open_rows
+from shared.board import changes, covers, open_rows
 from shared.broker import Broker
-from shared.heartbeats import listen
+from shared.heartbeats import DESK, listen, living
 from shared.incidents import iso, utc_now
 from shared.moves import Action, Move, append, new_move_id
 from shared.routing import ALL, REVIEW, Routing
@@ -130,7 +130,7 @@ def test_a_photograph_goes_all_the_way_and_nobody_is_refused(city: SecuredDeploy
     console = city.client(f"console-{department}")
     case = row_of(console, department)["case"]
     listen(console, "a terminal", [department])
-    assert desks(console) == 1
+    assert living(console, DESK) == 1
     assert changes(console, department, 0)
     assert covers(console, department, 1)
     for action in (Action.ACKNOWLEDGE, Action.CLOSE):

@@ -17,7 +17,7 @@ from shared.refusals import BrokerRefusesError
 from shared.sentinels import is_watched
 from shared.settings import Settings
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_services_go_on_when_the_master_dies(watch: WatchedDeployment) -> None:
         watch.fail_over()
     for seed in seeds:
         watch.drop(seed)
-    watch.wait_decided(30, within_s=120)
+    watch.wait_decided(30, within_s=240)
     watch.assert_books_balance(30)
     assert watch.denials() == []
     for service in ("ingest", "worker", "desk"):

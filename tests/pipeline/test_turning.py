@@ -1,13 +1,16 @@
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
-from conftest import picture_bytes, wait_until
+from conftest import checking, picture_bytes, wait_until
 
 import console.desk.clock
 from console.desk.service import DeskService
 from console.records import migrate, open_database
+from ingest.claims import claimed_files
 from ingest.intake import Intake
 from ingest.service import IngestService
 from shared.broker import Broker, connect
@@ -17,28 +20,48 @@ from shared.routing import Routing
 from shared.settings import Settings
 
 NOWHERE = "redis://127.0.0.1:1/0"
-LONG_AGO_S = 1000.0
+LONG_S = 1000.0
+
+
+class Clock:
+    """Goes on by itself, and leaps as it is told."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return time.monotonic() + self.ahead_s
+
+
+@dataclass
+class Watched:
+    """A running service's liveness, and the clock that it goes by."""
+
+    liveness: Liveness
+    clock: Clock
 
 
 @contextmanager
-def running(run: Callable[[Callable[[], bool]], None]) -> Iterator[Liveness]:
+def running(run: Callable[[Callable[[], bool]], None]) -> Iterator[Watched]:
     """A service's main loop in a thread, watched as deploy/services.py does."""
-    liveness, stopping = Liveness(), threading.Event()
+    clock, stopping = Clock(), threading.Event()
+    liveness = Liveness(clock=clock)
     thread = threading.Thread(target=run, args=(liveness.watching(stopping.is_set),))
     thread.start()
     try:
-        yield liveness
+        yield Watched(liveness, clock)
     finally:
         stopping.set()
         thread.join(60)
         assert not thread.is_alive()
 
 
-def turns(liveness: Liveness) -> None:
+def turns(service: Watched) -> None:
     """The loop turns again and again."""
     for _ in range(3):
-        liveness._turned_at_s -= LONG_AGO_S
-        wait_until(lambda: liveness.silent_s() < LONG_AGO_S / 2, within_s=60, what="the loop turns")
+        service.clock.ahead_s += LONG_S
+        wait_until(lambda: service.liveness.silent_s() < LONG_S / 2, within_s=60, what="the loop turns")
 
 
 @contextmanager
@@ -58,31 +81,31 @@ def hanging(monkeypatch: pytest.MonkeyPatch, where: object, what: str) -> Iterat
         released.set()
 
 
-def falls_silent(liveness: Liveness, called: threading.Event) -> None:
+def falls_silent(service: Watched, called: threading.Event) -> None:
     """Once it hangs nothing turns for the loop."""
     assert called.wait(60)
-    wait_until(lambda: liveness.silent_s() > 2, within_s=60, what="nobody turns for it")
+    wait_until(lambda: service.liveness.silent_s() > 2, within_s=60, what="nobody turns for it")
 
 
 def test_an_ingester_that_waits_for_the_broker_lives(settings: Settings, store: ImageStore) -> None:
     """With a photograph in hand that it can't admit."""
     away = settings.override(redis_url=NOWHERE)
     with connect(away) as client:
-        service = IngestService(away, client, store)
+        service = IngestService(away, client, store, checking(away))
         (away.inbox[0] / "33.8568, 151.2153.jpeg").write_bytes(picture_bytes(1))
-        with running(service.run) as liveness:
-            wait_until(lambda: sum(service._held()) == 1, within_s=60, what="the file is claimed")
-            turns(liveness)
+        with running(service.run) as watched:
+            wait_until(lambda: claimed_files(away.inbox[0]), within_s=60, what="the file is claimed")
+            turns(watched)
 
 
 def test_an_ingester_that_hangs_is_silent(
     settings: Settings, store: ImageStore, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Examining a file never ends, though other threads go on."""
-    service = IngestService(settings, broker, store)
+    service = IngestService(settings, broker, store, checking(settings))
     (settings.inbox[0] / "33.8568, 151.2153.jpeg").write_bytes(picture_bytes(1))
-    with running(service.run) as liveness, hanging(monkeypatch, Intake, "examine") as called:
-        falls_silent(liveness, called)
+    with running(service.run) as watched, hanging(monkeypatch, Intake, "examine") as called:
+        falls_silent(watched, called)
 
 
 def test_a_desk_that_waits_for_the_broker_lives(settings: Settings) -> None:
@@ -91,8 +114,8 @@ def test_a_desk_that_waits_for_the_broker_lives(settings: Settings) -> None:
     with connect(away) as client:
         engine = open_database(away.database)
         service = DeskService(away, client, Routing.load(away.routing), engine)
-        with running(service.run) as liveness:
-            turns(liveness)
+        with running(service.run) as watched:
+            turns(watched)
         engine.dispose()
 
 
@@ -103,6 +126,6 @@ def test_a_desk_that_hangs_is_silent(
     engine = open_database(settings.database)
     migrate(engine)
     service = DeskService(settings, broker, Routing.load(settings.routing), engine)
-    with running(service.run) as liveness, hanging(monkeypatch, console.desk.clock, "tick") as called:
-        falls_silent(liveness, called)
+    with running(service.run) as watched, hanging(monkeypatch, console.desk.clock, "tick") as called:
+        falls_silent(watched, called)
     engine.dispose()

@@ -1,19 +1,19 @@
 import pytest
 
-from shared.broker import Broker
-from shared.errors import ConfigError
-from shared.keys import MODEL
-from shared.models import (
+from shared.announcements import (
     PREVIOUS_KEPT,
     Announcement,
     Model,
     ModelRecordError,
     announce,
-    announced,
+    announcement_in,
     history,
     lags,
     roll_back,
 )
+from shared.broker import Broker
+from shared.errors import ConfigError
+from shared.keys import MODEL
 
 A, B = Model("a" * 64, "street6"), Model("b" * 64, "street7")
 
@@ -70,7 +70,7 @@ def test_a_record_that_is_no_model_is_refused(broker: Broker, current: str) -> N
     broker.hset(MODEL, mapping={"current": current, "generation": "1", "previous": ""})
     with pytest.raises(ModelRecordError):
         Announcement.fetch(broker)
-    assert announced(broker.hgetall(MODEL)) == Announcement()
+    assert announcement_in(broker.hgetall(MODEL)) == Announcement()
 
 
 def test_who_lags_behind(broker: Broker) -> None:

@@ -9,13 +9,12 @@ from shared.board import (
     Row,
     changes,
     covers,
-    desks,
     is_open,
     open_rows,
     streams_of,
 )
 from shared.broker import Broker, Script
-from shared.heartbeats import DESK, beat
+from shared.heartbeats import DESK, beat, living
 from shared.keys import BOARD_VERSION, board_key, open_key
 
 _board = Script("board")
@@ -261,10 +260,10 @@ def test_versions_are_exact_far_beyond_any_desk(broker: Broker) -> None:
 
 def test_desks_are_counted(broker: Broker) -> None:
     """Each has a key while it runs."""
-    assert desks(broker) == 0
+    assert living(broker, DESK) == 0
     beat(broker, DESK, "one")
     beat(broker, DESK, "two")
-    assert desks(broker) == 2
+    assert living(broker, DESK) == 2
 
 
 def test_replies_of_both_protocols_are_read() -> None:

@@ -32,6 +32,15 @@ def test_clean_label_keeps_only_printable_characters(text: str, label: str) -> N
     assert clean_label(text) == label
 
 
+@pytest.mark.parametrize("code", [0x34F, 0xFE0F, 0x3164, 0x115F, 0x17B4, 0xE0100, 0x2800, 0x1160, 0xFFA0])
+def test_what_is_drawn_as_nothing_makes_no_other_label(code: int) -> None:
+    """A label with it is the same as the label without it, for the rate, the cameras and whoever reads it."""
+    character = chr(code)
+    assert character.isprintable()
+    assert clean_label(f"pla{character}za{character}") == "plaza"
+    assert clean_label(character) == ""
+
+
 def test_clean_label_is_cut_at_64_characters() -> None:
     """A longer label is cut, and a space at the cut goes too."""
     assert clean_label("x" * 100) == "x" * 64

@@ -6,10 +6,10 @@ import pytest
 from conftest import picture_bytes
 from model_parts import save_always
 
+from shared.announcements import Model
 from shared.errors import ConfigError
 from shared.images import ImageStore, StoreAwayError
-from shared.library import Library
-from shared.models import Model
+from shared.model_files import Library
 
 
 @pytest.fixture

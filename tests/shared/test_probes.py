@@ -1,10 +1,13 @@
+import contextlib
 import http.client
 import re
 import socket
+import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from conftest import wait_until
 from prometheus_client import CollectorRegistry, Counter
 from scraping import Scrape
 
@@ -112,3 +115,41 @@ def test_without_a_port_nobody_listens(settings: Settings, broker: Broker) -> No
     """The default: nothing is opened that nobody asked for."""
     assert probes.serve("webhooks", settings, Liveness(), broker) is None
     assert metrics.REGISTRIES["webhooks"].get_sample_value("almenara_ready") == 0
+
+
+def test_who_asks_slowly_keeps_nobody_from_asking(asked: Asked) -> None:
+    """However many connect and say nothing, few are kept, and who says what they want is answered."""
+    with contextlib.ExitStack() as held:
+        slow = []
+        for _ in range(4 * probes.CONNECTIONS):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", asked.port), timeout=30))
+            one.sendall(b"GET /livez HT")
+            slow.append(one)
+        assert asked.get("/livez") == (200, "ok\n")
+        threads = [thread for thread in threading.enumerate() if "process_request" in thread.name]
+        assert len(threads) < 3 * probes.CONNECTIONS  # some may be about to end
+        for one in slow[: 2 * probes.CONNECTIONS]:
+            assert _is_ended(one)
+
+
+def test_who_trickles_is_cut_off(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is for the whole request: a byte now and then does not prolong it."""
+    monkeypatch.setattr(probes, "REQUEST_S", 0.6)
+    with socket.create_connection(("127.0.0.1", asked.port), timeout=0.1) as one:
+        one.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+
+        def ended() -> bool:
+            with contextlib.suppress(OSError):
+                one.sendall(b"y")
+            return _is_ended(one)
+
+        wait_until(ended, within_s=30, what="it is cut off")
+
+
+def _is_ended(one: socket.socket) -> bool:
+    try:
+        return one.recv(100) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True

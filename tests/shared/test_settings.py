@@ -46,6 +46,8 @@ EVERYTHING = {
     "ALMENARA_LABEL_RATE": "30",
     "ALMENARA_CAMERAS": "north-bridge=30, plaza = 2.5",
     "ALMENARA_WEBHOOKS": "/etc/almenara/webhooks.toml",
+    "ALMENARA_CAP_SENDER": "dispatch.city.example",
+    "ALMENARA_CAP_STATUS": "exercise",
     "ALMENARA_METRICS_HOST": "192.0.2.9",
     "ALMENARA_METRICS_PORT": "9400",
 }
@@ -110,6 +112,8 @@ WRONG = {
     "ALMENARA_MAX_FILE_BYTES": "1.5",
     "ALMENARA_LOG_LEVEL": "loud",
     "ALMENARA_SAMPLE_RATE": "2",
+    "ALMENARA_CAP_SENDER": "the city",
+    "ALMENARA_CAP_STATUS": "practice",
     "ALMENARA_WEB_PORT": "65536",
     "ALMENARA_WEB_URL": "desk.example.org",
     "ALMENARA_WEB_PROXIES": "*",
@@ -246,7 +250,7 @@ def test_cameras_have_their_minutes() -> None:
     assert Settings.from_env(EVERYTHING).silence_s == {"north-bridge": 1800.0, "plaza": 150.0}
 
 
-@pytest.mark.parametrize("text", ["plaza", "plaza=", "=3", "plaza=-1", "plaza=soon"])
+@pytest.mark.parametrize("text", ["plaza", "plaza=", "=3", "plaza=-1", "plaza=soon", "plaza=1, plaza=2"])
 def test_a_camera_without_minutes_is_refused(text: str) -> None:
     """What is no list of labels and minutes is refused, naming the variable."""
     assert "ALMENARA_CAMERAS" in refusal({"ALMENARA_CAMERAS": text})

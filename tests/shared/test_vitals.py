@@ -1,3 +1,4 @@
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from scraping import Scrape
 
 from ingest.admission import admit
-from shared import heartbeats, vitals
+from shared import heartbeats, vital_metrics, vitals
+from shared.announcements import Model, announce
 from shared.broker import Broker, connect
 from shared.incidents import iso, utc_now
-from shared.keys import LABEL_SEEN, dead_letters_key, dispatch_key
+from shared.keys import INGESTER_PREFIX, LABEL_SEEN, WATCHED, dead_letters_key, dispatch_key
 from shared.settings import Settings
 from worker.executions import new_ids, renew, start
 
@@ -27,7 +29,7 @@ def alarms(broker: Broker, settings: Settings) -> str:
 def scrape(broker: Broker, settings: Settings) -> Scrape:
     """What a desk's or web console's metrics say of everything."""
     registry = CollectorRegistry()
-    registry.register(vitals.VitalsCollector(broker, settings, DEPARTMENTS))
+    registry.register(vital_metrics.VitalsCollector(broker, settings, DEPARTMENTS))
     return Scrape(generate_latest(registry).decode())
 
 
@@ -64,7 +66,7 @@ def test_who_is_silent_is_missed(broker: Broker, settings: Settings) -> None:
     assert "no desk" not in said
     assert "no ingester" not in said
     broker.expire("rq:worker:w1", 45)  # as if its last heartbeat were 15 s old
-    assert scrape(broker, settings).total("almenara_services_alive", service="worker") == 0
+    assert scrape(broker, settings).total("almenara_services_alive", part="worker") == 0
     assert "no worker runs" in alarms(broker, settings)
 
 
@@ -99,11 +101,29 @@ def test_a_camera_is_silent_after_its_own_time(broker: Broker, settings: Setting
     assert "camera plaza: no picture for 11 minutes" in said
     assert "camera new: no ingester watches for it yet" in said
     assert "north bridge" not in said
+    broker.hset(LABEL_SEEN, "plaza", f"{now_s - 660} {WATCHED}")
+    assert "camera plaza: no picture since it was first watched, 11 minutes ago" in alarms(broker, watching)
     told = scrape(broker, watching)
     assert told.total("almenara_camera_silent_seconds", label="plaza") == pytest.approx(660, abs=30)
     assert told.total("almenara_camera_limit_seconds", label="plaza") == 600
     assert not told.has("almenara_camera_silent_seconds", label="new")
     assert not told.has("almenara_camera_silent_seconds", label="another")
+
+
+def test_a_store_that_fails_and_a_refused_model_are_alarms(broker: Broker, settings: Settings) -> None:
+    """An ingester says that it can't store; a worker, why it does not decide with the announced model."""
+    about = {"instance": "tower-1", "inboxes": [], "held": 3, "store_away": True}
+    broker.set(INGESTER_PREFIX + "tower-1", json.dumps(about))
+    heartbeats.beat(broker, heartbeats.INGEST, "tower-1")
+    announce(broker, Model("a" * 64, "street7"), "ana")
+    fields = {"hostname": "north", "model": "m@0 torch-cpu", "model_generation": "1"}
+    renew(broker, "w", [], 60.0, fields | {"model_refused": "street7: out of memory"})
+    said = alarms(broker, settings)
+    assert "the image store fails: files wait at tower-1" in said
+    assert "worker w on north refuses the announced model: street7: out of memory" in said
+    broker.set(INGESTER_PREFIX + "tower-1", json.dumps(about | {"store_away": False}))
+    renew(broker, "w", [], 60.0, fields | {"model": f"street7@{'a' * 12} torch-cpu", "model_refused": ""})
+    assert "store fails" not in alarms(broker, settings) and "refuses" not in alarms(broker, settings)
 
 
 def test_integrations_that_lag_are_told(broker: Broker, settings: Settings) -> None:
@@ -164,7 +184,7 @@ def test_a_scrape_without_a_broker_is_short_and_says_so(settings: Settings) -> N
 
 def test_a_broker_that_hangs_holds_up_no_scrape(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes connections and says nothing counts as away."""
-    monkeypatch.setattr(vitals, "SCRAPE_S", 0.2)
+    monkeypatch.setattr(vital_metrics, "SCRAPE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
         with connect(settings.override(redis_url=url)) as client:

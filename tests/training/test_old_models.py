@@ -17,6 +17,7 @@ SIX = ("flood_risk", "fire", "protest", "accident", "altercation", "robbery")
 
 def old_model(classes: int, *, of_children: bool) -> torch.nn.Sequential:
     """The study's model with weights by chance: a backbone, Flatten, and a new linear layer."""
+    torch.manual_seed(classes)
     backbone = resnet34(weights=None)
     backbone.load_state_dict(random_state(), strict=False)
     backbone.fc = torch.nn.Identity()

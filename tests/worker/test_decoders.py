@@ -75,7 +75,7 @@ def test_a_picture_that_hangs_is_refused_and_the_next_is_decoded(decoders: Make)
     pool.warm_up()
     with pytest.raises(DecoderKilledError, match="takes more than"):
         pool.decode(slow_bmp(), checkpoint().preprocessing)
-    pool.processes.all[0]._answer_s = 60.0  # this machine may be slow
+    pool.processes.members[0]._answer_s = 60.0  # this machine may be slow
     assert pool.decode(picture("fire"), checkpoint().preprocessing).shape[2] == 3
 
 
@@ -83,7 +83,7 @@ def test_memory_of_a_process_is_bounded(decoders: Make) -> None:
     """A process may take what the largest picture needs, and no more: the system holds it to that."""
     pool = decoders(10_000_000)
     pool.warm_up()
-    process = pool.processes.all[0]._process
+    process = pool.processes.members[0]._process
     assert process is not None
     limits = Path(f"/proc/{process.pid}/limits").read_text()
     (line,) = (each for each in limits.splitlines() if each.startswith("Max address space"))
@@ -94,7 +94,7 @@ def test_a_process_that_dies_is_started_again(decoders: Make) -> None:
     """The next picture finds a new process where the last one was killed."""
     shape, pool = checkpoint().preprocessing, decoders()
     pool.decode(picture("fire"), shape)
-    process = pool.processes.all[0]._process
+    process = pool.processes.members[0]._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     assert pool.decode(picture("fire"), shape).shape[2] == 3

@@ -6,8 +6,8 @@ import pytest
 from conftest import picture_bytes
 from engine_parts import random_checkpoint
 
+from shared.announcements import fingerprint_of
 from shared.checkpoint import Checkpoint
-from shared.models import fingerprint_of
 from worker.attention import Explainer, UnknownModelError
 
 

@@ -1,18 +1,10 @@
-from collections.abc import Sequence
-
 import structlog
-from conftest import wait_until
-from worker_parts import admit_names, classifier, decision, routing, take
+from worker_parts import admit_names, decision, take
 
 from shared import metrics
 from shared.broker import Broker
-from shared.images import ImageStore
-from shared.liveness import Liveness
-from shared.settings import Settings
 from shared.verdict import Verdict
 from worker.executions import Ending
-from worker.keeper import Keeper
-from worker.service import BatchWorker
 from worker.tallies import count_batch, count_decided, count_ended
 
 WORKER = metrics.REGISTRIES["worker"]
@@ -69,42 +61,3 @@ def test_a_batch_is_timed() -> None:
     count_batch(16, fetch_s=0.25, judge_s=0.5, publish_s=0.125)
     assert value("almenara_worker_batch_photographs_sum") == before[0] + 16
     assert value("almenara_worker_forward_seconds_sum") == before[1] + 0.5
-
-
-def test_the_keeper_vouches_for_the_main_loop_only_while_a_batch_is_in_time(broker: Broker) -> None:
-    """It may wait for the model, which the keeper watches; a loop that hangs by itself is not covered up."""
-    admit_names(broker, 1)
-    batch, vouched, renewed = take(broker, 1), list[int](), list[int]()
-
-    def about() -> dict[str, str]:
-        renewed.append(1)
-        return {"state": "busy"}
-
-    def pass_on(rounds: int, what: Sequence[int]) -> None:
-        enough = len(what) + rounds
-        wait_until(lambda: len(what) >= enough, within_s=60, what="the keeper goes round")
-
-    keeper = Keeper(broker, "w1", about, lease_s=0.2, batch_timeout_s=600, in_time=lambda: vouched.append(1))
-    keeper.start()
-    try:
-        pass_on(3, renewed)
-        assert not vouched
-        keeper.hold(batch)
-        pass_on(2, vouched)
-        keeper.judged(batch)
-        pass_on(1, renewed)
-        so_far = len(vouched)
-        pass_on(3, renewed)
-        assert len(vouched) == so_far
-    finally:
-        keeper.stop()
-
-
-def test_whoever_waits_for_the_broker_lives(broker: Broker, store: ImageStore, settings: Settings) -> None:
-    """Main loop and publisher ask at each try whether to stop: that counts as a turn."""
-    liveness = Liveness()
-    worker = BatchWorker(settings, broker, classifier(store), routing(), liveness=liveness)
-    liveness._turned_at_s -= 1000
-    assert liveness.silent_s() > 900
-    worker._told_to_stop()
-    assert liveness.silent_s() < 900

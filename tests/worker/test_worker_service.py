@@ -19,11 +19,13 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from worker_parts import (
     admit_pictures,
+    classifier,
     counts,
     deadly,
     in_flight,
     picture,
     record,
+    routing,
     told,
     waiting,
 )
@@ -32,8 +34,10 @@ from worker_processes import OwnBroker, Workers
 from shared.broker import Broker, connect, words
 from shared.images import ImageStore
 from shared.keys import LEASES
+from shared.liveness import Liveness
 from shared.settings import Settings
 from worker.keeper import EXIT_HUNG
+from worker.service import BatchWorker
 
 pytestmark = pytest.mark.fault
 
@@ -447,3 +451,14 @@ def test_one_unreadable_file_goes_to_review_and_slows_nobody(
     wait_for_fires(broker, incidents[1:])
     wait_until(lambda: told(broker, "review") == incidents[:1], within_s=10, what="it is in review")
     assert "returned" not in counts(broker)
+
+
+def test_whoever_waits_for_the_broker_lives(broker: Broker, store: ImageStore, settings: Settings) -> None:
+    """Main loop and publisher ask at each try whether to stop: that counts as a turn."""
+    now_s = [0.0]
+    liveness = Liveness(clock=lambda: now_s[0])
+    worker = BatchWorker(settings, broker, classifier(store), routing(), liveness=liveness)
+    now_s[0] = 1000.0
+    assert liveness.silent_s() == 1000
+    worker._told_to_stop()
+    assert liveness.silent_s() == 0

@@ -24,7 +24,7 @@ from shared.verdict import Verdict
 
 SOURCE = CapSource(sender="desk.example.org", base_url="https://desk.example.org")
 # Our own statement of OASIS's rules: no package ships their schema, and nothing of others is copied here.
-SCHEMA = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap-1.2.xsd"))
+SCHEMA = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap_rules.xsd"))
 
 
 @pytest.fixture
@@ -150,7 +150,17 @@ def test_a_merged_case_is_cancelled_and_its_messages_live_on(desk: Desk) -> None
 def test_an_exercise_says_that_it_is_one(desk: Desk) -> None:
     """Nobody who reads it goes anywhere."""
     case = desk.arrive("fire")
-    assert message(desk, case, replace(SOURCE, is_exercise=True))["status"] == "Exercise"
+    assert message(desk, case, replace(SOURCE, status="Exercise"))["status"] == "Exercise"
+
+
+def test_who_messages_are_from_is_set_once() -> None:
+    """By two settings, which the web console and webhooks share; else by the console's address."""
+    chosen = Settings(cap_sender="city.example", cap_status="test", web_url="https://a.example")
+    assert CapSource.of(chosen) == CapSource(
+        sender="city.example", base_url="https://a.example", status="Test"
+    )
+    assert CapSource.of(Settings(web_url="https://a.example:8443")).sender == "a.example"
+    assert CapSource.of(Settings()) == CapSource(sender="almenara", status="Actual")
 
 
 def test_a_street_without_emergency_has_no_alert(desk: Desk) -> None:

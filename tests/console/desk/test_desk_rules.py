@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from database_parts import migrated
 from desk_parts import BEGIN, HERE, Desk, move, open_desk
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 from sqlalchemy import delete, update
@@ -54,7 +54,14 @@ def desk(settings: Settings, broker: Broker) -> Iterator[Desk]:
         yield open_desk(settings, broker, engine, sample_rate=0.5)
 
 
-@trying(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+# No explaining: on a busy machine its tracing of every line takes longer than the test may.
+@pytest.mark.timeout(400)
+@trying(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)
 @given(st.lists(st.one_of(arrivals, asks, asks, ticks, repeats), min_size=3, max_size=30))
 def test_whatever_happens_the_record_keeps_its_promises(desk: Desk, steps: list[tuple[Any, ...]]) -> None:
     """Moves, ticks, clocks set back and repeated moves lose no picture and no line, and tell nobody twice."""

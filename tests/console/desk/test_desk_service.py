@@ -23,10 +23,11 @@ from console.records import check_record, open_database
 from console.tables import Assignment, IncidentRecord, MoveRecord
 from ingest.admission import admit
 from shared import heartbeats
-from shared.board import Outcome, changes, desks, open_rows
+from shared.board import Outcome, changes, open_rows
 from shared.broker import Broker, connect
 from shared.dispatches import Decision
 from shared.errors import AlmenaraError
+from shared.heartbeats import DESK, living
 from shared.incidents import utc_now
 from shared.keys import CHANGED, board_key, dispatch_key, incident_key, moves_key
 from shared.moves import Action, Move, append
@@ -121,8 +122,8 @@ def test_what_a_worker_decides_appears_and_moves(settings: Settings, broker: Bro
 def test_a_desk_says_that_it_runs(settings: Settings, broker: Broker, desk: Desk) -> None:
     """It says so while it runs, and that it ends when it stops."""
     with running(settings):
-        wait_until(lambda: desks(broker) == 1, within_s=10, what="a desk runs")
-    assert desks(broker) == 0
+        wait_until(lambda: living(broker, DESK) == 1, within_s=10, what="a desk runs")
+    assert living(broker, DESK) == 0
 
 
 def test_what_came_while_no_desk_ran_is_caught_up(settings: Settings, broker: Broker, desk: Desk) -> None:
@@ -187,7 +188,7 @@ def test_a_department_that_left_the_routing_file_can_end_its_cases(
 def test_two_desks_do_everything_once(settings: Settings, broker: Broker, desk: Desk) -> None:
     """What one has applied the other finds applied; boards and record agree in the end."""
     with running(settings), running(settings):
-        wait_until(lambda: desks(broker) == 2, within_s=10, what="both run")
+        wait_until(lambda: living(broker, DESK) == 2, within_s=10, what="both run")
         ids = decide(broker, settings, range(30), SURE)
         wait_until(lambda: known(desk) == set(ids), within_s=20, what="all are known")
         case_id = desk.case_of(ids[0])
@@ -206,7 +207,7 @@ def test_two_desks_share_a_postgresql_record(settings: Settings, broker: Broker)
         shared = settings.override(database_url=postgresql_url(folder))
         with migrated(shared.database) as engine, running(shared), running(shared):
             desk = open_desk(shared, broker, engine)
-            wait_until(lambda: desks(broker) == 2, within_s=20, what="both run")
+            wait_until(lambda: living(broker, DESK) == 2, within_s=20, what="both run")
             ids = decide(broker, shared, range(20))
             wait_until(lambda: known(desk) == set(ids), within_s=20, what="the first are known")
             with engine.connect() as connection:
@@ -365,7 +366,7 @@ def test_a_broker_that_restarts_is_waited_for(deployment: "Deployment") -> None:
         deployment.start_broker()
         ids += decide(deployment.client(), settings, range(2, 4))
         wait_until(lambda: known(desk) == set(ids), within_s=20, what="the later ones are known too")
-        wait_until(lambda: desks(deployment.client()) == 1, within_s=20, what="the desk says so again")
+        wait_until(lambda: living(deployment.client(), DESK) == 1, within_s=20, what="the desk says so again")
 
 
 def test_a_broker_that_lost_everything_gets_the_boards_again(
@@ -421,19 +422,19 @@ def test_a_locked_database_is_waited_for(
     monkeypatch.setattr(service, "BEAT_S", 0.1)
     monkeypatch.setattr(heartbeats, "SILENT_AFTER_S", 1.0)
     with structlog.testing.capture_logs() as logs, running(settings):
-        wait_until(lambda: desks(broker) == 1, within_s=10, what="a desk runs")
+        wait_until(lambda: living(broker, DESK) == 1, within_s=10, what="a desk runs")
         other = sqlite3.connect(desk.engine.url.database or "")
         other.execute("BEGIN IMMEDIATE")
         (incident,) = decide(broker, settings, range(1))
         wait_until(
             lambda: any("database away" in line["event"] for line in logs), within_s=20, what="it waits"
         )
-        wait_until(lambda: desks(broker) == 0, within_s=20, what="it says nothing any more")
+        wait_until(lambda: living(broker, DESK) == 0, within_s=20, what="it says nothing any more")
         assert incident not in known(desk)
         other.rollback()
         other.close()
         wait_until(lambda: incident in known(desk), within_s=20, what="the desk goes on")
-        wait_until(lambda: desks(broker) == 1, within_s=10, what="and says so")
+        wait_until(lambda: living(broker, DESK) == 1, within_s=10, what="and says so")
     told = [line["event"] for line in logs if "database" in line["event"]]
     assert told == ["database away, waiting", "database is back"]
 
@@ -498,6 +499,6 @@ def test_walks_find_what_nobody_spoke_of(
     """Every few minutes the desk looks for incidents whose wake-up was lost while it ran."""
     monkeypatch.setattr(service, "WALK_EVERY_S", 0.2)
     with running(settings):
-        wait_until(lambda: desks(broker) == 1, within_s=10, what="a desk runs")
+        wait_until(lambda: living(broker, DESK) == 1, within_s=10, what="a desk runs")
         incident = decided(broker, desk.routing, 1, now=utc_now())
         wait_until(lambda: incident in known(desk), within_s=10, what="it is found")

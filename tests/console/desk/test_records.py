@@ -1,3 +1,4 @@
+import re
 import sqlite3
 import sys
 import threading
@@ -67,6 +68,33 @@ def test_desks_that_start_together_make_the_tables_once(url: str) -> None:
         assert session.scalar(text("SELECT count(*) FROM alembic_version")) == 1
     for engine in engines:
         engine.dispose()
+
+
+def test_the_web_console_needs_no_right_to_write(postgresql: Path) -> None:
+    """With a role made by the guide's lines it reads every table, and PostgreSQL refuses its writes."""
+    guide = (Path(__file__).parents[3] / "docs" / "operators-guide.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?m)^    ((?:CREATE ROLE|GRANT|ALTER DEFAULT PRIVILEGES) .*almenara_web.*);$", guide)
+    assert len(lines) == 3
+    url = postgresql_url(postgresql)
+    with migrated(url) as desk:
+        with desk.begin() as connection:
+            for line in lines:
+                connection.execute(text(line))
+            connection.execute(text("CREATE TABLE of_a_later_version (id integer)"))
+        web = open_database(url.replace("almenara@", "almenara_web@"), read_only=True)
+        check_record(web)
+        with Session(web) as session:
+            for table in Record.metadata.tables.values():
+                session.execute(select(table)).all()
+            session.execute(text("SELECT * FROM of_a_later_version")).all()
+        web.dispose()
+        writing = open_database(url.replace("almenara@", "almenara_web@"))
+        with (
+            pytest.raises(sqlalchemy.exc.ProgrammingError, match="permission denied"),
+            writing.begin() as tried,
+        ):
+            tried.execute(text("UPDATE ledger SET version = 9"))
+        writing.dispose()
 
 
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:

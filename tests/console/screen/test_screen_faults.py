@@ -7,10 +7,10 @@ from sitting import run, sitting
 
 import console.screen.follower
 from ingest.admission import admit
-from shared.board import desks
 from shared.broker import Broker
 from shared.coordinates import Coordinates
 from shared.dispatches import Decision
+from shared.heartbeats import DESK, living
 from shared.keys import moves_key
 from shared.verdict import Verdict
 from worker.executions import Terms, finish, new_ids, start
@@ -48,7 +48,7 @@ def start_desk(deployment: "Deployment") -> Broker:
     """A desk of its own process, and a client of its broker."""
     deployment.start("desk", "desk")
     client = deployment.client()
-    wait_until(lambda: desks(client), within_s=60, what="a desk")
+    wait_until(lambda: living(client, DESK), within_s=60, what="a desk")
     return client
 
 

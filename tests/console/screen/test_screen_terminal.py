@@ -92,6 +92,22 @@ def test_on_a_terminal_it_is_a_screen(broker: Broker, settings: Settings, key: b
         assert on.process.wait(timeout=30) == 0
 
 
+def test_a_user_who_may_not_move_is_told_at_the_start(broker: Broker, settings: Settings) -> None:
+    """Not when a fire is called; and asking whether one may leaves nothing in the stream."""
+    reading = ["+@all", "-xadd", "-flushall"]
+    broker.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=reading)
+    limited = settings.override(redis_url=settings.redis_url.replace("unix://", "unix://reader:any@"))
+    try:
+        with terminal(limited, "firefighters", "--by", "Ana Ruiz") as on:
+            on.shows(b"may not move anything of firefighters")
+            assert on.process.wait(timeout=30) == 2
+    finally:
+        broker.acl_deluser("reader")
+    with terminal(settings, "firefighters", "--by", "Ana Ruiz") as on:
+        on.shows(ALTERNATE)
+    assert broker.xlen("moves:firefighters") == 0
+
+
 def test_a_signal_gives_the_terminal_back(broker: Broker, settings: Settings) -> None:
     """SIGTERM ends it as `q` does, and leaves no terminal that can't be typed into."""
     ToldDesk(broker).publish(make_row(1))

@@ -150,6 +150,16 @@ def test_reads_and_guesses_are_limited(rig: WebRig, monkeypatch: pytest.MonkeyPa
         assert statuses == [first, first, 429]
 
 
+def test_all_cases_together_have_one_limit(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has an address of its own, and whoever asks for one after the other waits all the same."""
+    few = console.web.limits.Allowance(parse("2/minute"), "Too many")
+    monkeypatch.setattr(console.web.readers, "FEED", few)
+    client = bearer(rig, token_of(rig))
+    paths = [f"/api/cases/{number:032x}/cap" for number in range(3)]
+    assert [client.get(path).status_code for path in paths] == [404, 404, 429]
+    assert client.get("/api/feed.geojson").status_code == 200  # another kind
+
+
 def test_a_case_is_told_as_cap_to_those_whose_it_is(rig: WebRig) -> None:
     """Valid, from the console's own address; others' and what is not there is refused."""
     case, theirs = rig.arrive("fire"), rig.arrive("robbery")
@@ -157,27 +167,12 @@ def test_a_case_is_told_as_cap_to_those_whose_it_is(rig: WebRig) -> None:
     client = bearer(rig, token_of(rig))
     answer = client.get(f"/api/cases/{case}/cap")
     assert answer.headers["Content-Type"] == "application/cap+xml; charset=utf-8"
-    schema = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap-1.2.xsd"))
+    schema = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap_rules.xsd"))
     schema.validate(answer.text)
     assert client.get(f"/api/cases/{theirs}/cap").status_code == 403
     assert client.get(f"/api/cases/{FOREIGN_ID}/cap").status_code == 404
     empty = rig.client("sol").get(f"/api/cases/{nothing}/cap")
     assert (empty.status_code, empty.json()["reason"]) == (404, "no_alert")
-
-
-def test_a_webhooks_file_with_a_slip_keeps_nobody_from_the_board(
-    settings: Settings, broker: Broker, tmp_path: Path
-) -> None:
-    """The console starts, and its messages come from its own address."""
-    file = tmp_path / "webhooks.toml"
-    for text, sender in (
-        ("[cap]\nsender = 'a b'", "own.example"),
-        ("[cap]\nsender = 'city.example'", "city.example"),
-    ):
-        file.write_text(text)
-        rig = WebRig(settings.override(webhooks=str(file), web_url="https://own.example"), broker)
-        assert rig.make_app().state.parts.cap_source.sender == sender
-        rig.close()
 
 
 def test_a_token_is_made_and_taken_away_by_command(

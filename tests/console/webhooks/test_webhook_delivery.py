@@ -31,7 +31,7 @@ from console.webhooks.hooks import Webhook
 from deploy.rights import rules
 from shared.broker import Broker, connect
 from shared.heartbeats import WEBHOOKS, living
-from shared.keys import dispatch_key, webhook_disabled_key
+from shared.keys import dispatch_key, webhook_again_key, webhook_disabled_key
 from shared.settings import Settings
 
 
@@ -50,7 +50,7 @@ def fires(broker: Broker, *seeds: int) -> list[str]:
 
 def arrived(receiver: Receiver, ids: list[str]) -> None:
     """Wait until all of them have come."""
-    wait_until(lambda: set(ids) <= set(receiver.ids()), within_s=60, what=f"{ids} in {receiver.ids()}")
+    wait_until(lambda: set(ids) <= set(receiver.ids()), within_s=100, what=f"{ids} in {receiver.ids()}")
 
 
 def settled(broker: Broker, name: str = "cad") -> None:
@@ -217,6 +217,36 @@ def test_what_is_no_dispatch_holds_up_nothing(broker: Broker, receiver: Receiver
         settled(broker)
     assert [letter.reason for letter in dead_letters(broker, hook)] == ["bad_dispatch"] * 2
     assert receiver.ids() == ids
+
+
+def test_what_is_put_back_must_be_of_the_webhook(broker: Broker, receiver: Receiver, tmp_path: Path) -> None:
+    """A department that is not its own, or not the event's, or another id: dropped, and not signed."""
+    hook = webhook(receiver, tmp_path)
+    [mine] = [event for word, event in make_entries(1, situation="fire") if word == "firefighters"]
+    event = json.loads(mine)
+    others = [event | {"department": "ambulance"}, event | {"id": "0" * 32 + ":firefighters:1"}]
+    others += [event | {"subject": "x", "id": "x:firefighters:1"}, {}]
+    forged = [("police-force\nx", mine), ("ambulance", json.dumps(event | {"department": "ambulance"}))]
+    forged += [("firefighters", json.dumps(each)) for each in others] + [("firefighters", "no JSON")]
+    for department, text in [*forged, ("firefighters", mine)]:
+        broker.xadd(webhook_again_key("cad"), {"department": department, "event": text})
+    with delivering(broker, hook):
+        arrived(receiver, [event["id"]])
+        wait_until(lambda: not broker.xlen(webhook_again_key("cad")), within_s=60, what="all are dealt with")
+    assert receiver.ids() == [event["id"]]
+    assert not list(broker.scan_iter("webhooks:dead:*"))
+
+
+def test_a_stream_that_begins_anew_is_read_anew(broker: Broker, receiver: Receiver, tmp_path: Path) -> None:
+    """After an id of the future, which an operator removes with its stream, what comes has an earlier one."""
+    stream = dispatch_key("firefighters")
+    [event] = [event for word, event in make_entries(1, situation="fire") if word == "firefighters"]
+    with delivering(broker, webhook(receiver, tmp_path)):
+        broker.xadd(stream, {"event": event}, id="99999999999999999-0")
+        arrived(receiver, [json.loads(event)["id"]])
+        settled(broker)
+        broker.delete(stream)
+        arrived(receiver, fires(broker, 2))
 
 
 def test_a_new_webhook_is_not_sent_the_past(broker: Broker, receiver: Receiver, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ securityContext:
 ports:
   - {name: metrics, containerPort: 9400}
 startupProbe:
-  # A worker loads and compiles its network; who waits for the broker lives.
+  # Who waits for the broker lives.
   httpGet: {path: /livez, port: metrics}
   periodSeconds: 5
   failureThreshold: 60
@@ -43,7 +43,13 @@ livenessProbe:
   httpGet: {path: /livez, port: metrics}
   periodSeconds: 15
   timeoutSeconds: 6
+  {{- if eq .part "worker" }}
+  # /livez fails 90 s after the loop's last turn, and compiling the network is no turn: five minutes in all. A worker
+  # that hangs later has lost its photographs to the others in 8 s, and ends itself after ALMENARA_BATCH_TIMEOUT_S.
+  failureThreshold: 14
+  {{- else }}
   failureThreshold: 3
+  {{- end }}
 readinessProbe:
   {{- if eq .part "web" }}
   # Not /readyz: a console that says that the broker is away is better than none.
@@ -95,7 +101,7 @@ envFrom: {{ toYaml . | nindent 2 }}
     items:
       - {key: {{ .role }}.url, path: redis.url}
       {{- if .database }}
-      - {key: database.url, path: database.url}
+      - {key: {{ .databaseKey | default "database.url" }}, path: database.url}
       {{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 1Gi}

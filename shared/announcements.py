@@ -157,7 +157,7 @@ class Announcement:
         return (self.generation, self.since) == (other.generation, other.since)
 
 
-def announced(fields: Mapping[Any, Any] | None) -> Announcement:
+def announcement_in(fields: Mapping[Any, Any] | None) -> Announcement:
     """What is announced, from the reply of HGETALL; where that is damaged, nothing."""
     try:
         return Announcement.from_fields(words(dict(fields or {})))

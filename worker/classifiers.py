@@ -9,12 +9,12 @@ from typing import IO
 
 import structlog
 
+from shared.announcements import Announcement, ModelRecordError, shown
 from shared.broker import Broker
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
 from shared.images import ImageStore
-from shared.library import FOLDER, Library
-from shared.models import Announcement, ModelRecordError, shown
+from shared.model_files import FOLDER, Library
 from shared.routing import Routing
 from shared.settings import Settings
 from worker.batches import Classifier
@@ -27,7 +27,7 @@ DEATHS_ALLOWED = 2
 """Workers of this machine that may die while they start one announced model."""
 
 
-class Models:
+class Classifiers:
     """Makes classifiers of the announced model, and of the one that this worker is configured with."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Models:
             self._library.forget([each for each in (announcement.model, *announcement.previous[:1]) if each])
 
 
-def announced(broker: Broker) -> Announcement:
+def announcement_at_start(broker: Broker) -> Announcement:
     """What is announced as a worker starts; a damaged announcement is said, and is none.
 
     Raises:

@@ -9,7 +9,7 @@ from shared.cores import usable_cores
 from shared.errors import PermanentError
 
 
-class Confinements:
+class ConfinementPool:
     """As many processes as requests may be answered at once. Safe to use from several threads."""
 
     def __init__(self, module: str, *arguments: str, answer_s: float, processes: int | None = None) -> None:
@@ -22,10 +22,10 @@ class Confinements:
             processes: None for one a core, and two at least.
         """
         count = processes or max(2, usable_cores())
-        self.all = [Confinement(module, *arguments, answer_s=answer_s) for _ in range(count)]
+        self.members = [Confinement(module, *arguments, answer_s=answer_s) for _ in range(count)]
         # The one that was used last is taken first: the others are not started before they are needed.
         self._free: queue.LifoQueue[Confinement] = queue.LifoQueue()
-        for each in self.all:
+        for each in self.members:
             self._free.put(each)
 
     def ask(self, request: bytes) -> bytes:
@@ -44,14 +44,14 @@ class Confinements:
         """Start all of them, with a request whose answer does not matter."""
 
         def started(process: Confinement) -> None:
-            # What it has against the request is nothing; one that does not start says so when it is needed.
+            # A refusal still shows that it runs. One that does not start says so when it is needed.
             with contextlib.suppress(PermanentError, ConfinementError):
                 process.ask(request)
 
-        with ThreadPoolExecutor(len(self.all)) as pool:
-            list(pool.map(started, self.all))
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            list(pool.map(started, self.members))
 
     def close(self) -> None:
         """End the processes, each after the request that it is at; another one would start them anew."""
-        for each in self.all:
+        for each in self.members:
             each.close()

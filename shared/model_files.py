@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from shared.announcements import Model, fingerprint_of, is_name
 from shared.checkpoint import Checkpoint
 from shared.durable import write_durably
 from shared.errors import ConfigError, TransientError
 from shared.images import ImageMissingError, ImageStore
-from shared.models import Model, fingerprint_of, is_name
 
 FOLDER = "models"
 
