@@ -254,6 +254,17 @@ def test_each_later_decision_passes_once(broker: Broker) -> None:
     assert [is_new(entry) for entry in entries] == [True, False, False] * 3
 
 
+def test_decisions_of_one_instant_keep_their_order(broker: Broker) -> None:
+    """In one millisecond, streams that are an entry out of step still show the earlier decision first."""
+    (behind, event), (ahead, _) = make_entries(1, situation="accident")[:2]
+    later = json.loads(event)
+    later["data"]["revision"] = 2
+    broker.xadd(dispatch_key(ahead), {"event": json.dumps(later)}, id="5-0")
+    broker.xadd(dispatch_key(behind), {"event": event}, id="5-1")
+    shown = [entry.dispatch.data["revision"] for entry in Reader(broker, [ahead, behind]).backlog()]
+    assert shown == [1, 2]
+
+
 def test_what_is_remembered_has_a_limit() -> None:
     """A console that runs for months does not grow: the oldest incident is forgotten first."""
     is_new = OncePerRevision(remember=2)
