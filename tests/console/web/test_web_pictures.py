@@ -123,7 +123,11 @@ def test_refused_views_are_logged(rig: WebRig) -> None:
         for asked in (robbery, FOREIGN_ID):
             rig.client("ana").get(f"/api/incidents/{asked}/picture")
         rig.client("ana").get(f"/api/incidents/{robbery}/activation", params={"situation": "robbery"})
-    refused = [(line["event"], line["user"], line["incident"], line["reason"]) for line in lines]
+    refused = [
+        (line["event"], line["user"], line["incident"], line["reason"])
+        for line in lines  # the desk beside it says something now and then, too
+        if "refused" in line["event"]
+    ]
     assert refused == [
         ("picture refused", "ana", robbery, "not_yours"),
         ("picture refused", "ana", FOREIGN_ID, "unknown_id"),
