@@ -19,6 +19,7 @@ from ingest.claims import Claim, Claims
 from ingest.intake import Intake, StillWritten
 from ingest.pictures import Picture
 from ingest.rates import Rates
+from ingest.recent import Recent
 from ingest.rejects import Rejects
 from ingest.retention import prune
 from ingest.signatures import SlowPictureError
@@ -96,6 +97,7 @@ class IngestService:
         self._rejects = Rejects(settings.rejected_dir)
         self._instance = process_name()
         self._cameras = Cameras(broker, settings.silence_s)
+        self._recent = Recent(broker)
         self._stopping = threading.Event()
         # Those that wait for a network need no core.
         self._threads = max(2, min(8, usable_cores())) if store.is_local else FAR_THREADS
@@ -200,10 +202,10 @@ class IngestService:
         self._store_away = False
         self._most = min(BATCH, 2 * self._most)
         # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
-        admitted = patiently(
-            lambda: admit(self._broker, [(claim.claim_id, photo) for claim, photo in batch.photographs]),
-            stop=stop,
-        )
+        photographs = [(claim.claim_id, photograph) for claim, photograph in batch.photographs]
+        master = self._recent.master()
+        admitted = patiently(lambda: admit(self._broker, photographs), stop=stop)
+        self._recent.note(photographs, master)
         claims = [claim for claim, _ in batch.photographs]
         list(keepers.map(self._release, [claims[part :: KEEPERS - 1] for part in range(KEEPERS - 1)]))
         self._cameras.note(photograph.label for _, photograph in batch.photographs)
@@ -346,6 +348,8 @@ class IngestService:
                 if refused := refusal(error):
                     raise refused from error  # not only once a photograph comes
                 log.debug("broker away at a heartbeat")
+                return
+            self._recent.tell_again()
 
     def _prune(self) -> None:
         """Remove what is too old."""

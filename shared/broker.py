@@ -35,7 +35,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from shared.errors import ConfigError, TransientError
 from shared.keys import QUEUE
 from shared.refusals import refusal
-from shared.sentinels import connect_by_sentinels, is_sentinel_url, is_watched
+from shared.sentinels import ask_again, connect_by_sentinels, is_sentinel_url, is_watched
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -323,6 +323,7 @@ class Script:
             if isinstance(replicas, Exception):
                 raise replicas
             if replicas < 1:
+                ask_again(broker)  # it may be no master any more, and not know it
                 raise RedisTimeoutError("no replica has confirmed it; a failover would lose it")
         return replies
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
+import structlog
 from PIL import Image
 
 from deploy.private_broker import PrivateBroker
@@ -32,6 +34,19 @@ from shared.verdict import Verdict
 if TYPE_CHECKING:
     from deployment import Deployment
 
+# The same examples each time, however long one takes: chance must not decide whether a change may go in.
+# What only other inputs would find is the fuzzer's work (tests/fuzz).
+hypothesis.settings.register_profile("almenara", parent=hypothesis.settings.get_profile("ci"))
+hypothesis.settings.load_profile("almenara")
+
+# As structlog writes by itself, but for tracebacks: a drawn one takes half a second of a busy machine.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 
 def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -> None:
     """Look at a condition until it is true.
@@ -40,8 +55,11 @@ def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -
         AssertionError: it is not, after `within_s` seconds; `what` says what was waited for.
     """
     deadline_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline_s:
+    while True:
+        over = time.monotonic() > deadline_s  # before the look: whoever was held up looks once more
+        if condition():
+            return
+        if over:
             raise AssertionError(f"not within {within_s:g} s: {what}")
         time.sleep(0.02)
 

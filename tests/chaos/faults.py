@@ -24,7 +24,7 @@ DISKS = {
     Kind.DISK_STATE: "state",
     Kind.DISK_BROKER: "broker",
 }
-TRIES = 10
+TRIES = 60
 STRUCK = 0
 """In place of the tries that are left: it has struck, and ends."""
 SWITCHES = {Kind.STORE_HANGS: HANGS, Kind.STORE_SLOW: SLOW}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chaos.books import Books, Unsettled
+from chaos.books import SETTLES_WITHIN_S, Books, Unsettled
 from chaos.faults import Faults
 from chaos.people import People
 from chaos.proxy import Side
@@ -19,7 +19,7 @@ from chaos.street import Street
 from chaos.town import COMMANDS, Town
 from shared.routing import Routing
 
-STARTS_WITHIN_S = 120.0
+STARTS_WITHIN_S = 400.0
 LONGEST_LOOP = 80
 """Commands for one photograph; no service needs so many."""
 POPS, POP_TRIES = 2, 10
@@ -185,7 +185,7 @@ class Suite:
                 self.wrong.append(f"{worker} took {POP_TRIES} photographs without a pop")
         self._town.calm()
 
-    def _settle(self, what: str, within_s: float = 240.0) -> None:
+    def _settle(self, what: str, within_s: float = SETTLES_WITHIN_S) -> None:
         took_s = self._books.settle(within_s)
         self.report.settled_s.append(took_s)
         wrong = self._books.faults()

@@ -9,7 +9,7 @@ from deployment import Deployment
 from shared.broker import StoppedError, check, connect
 from shared.settings import Settings
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def test_a_service_told_to_stop_before_there_is_a_broker_ends_well(
     process = deployment.start(service, service)
     log = deployment.folder / "services.log"
     wait_until(
-        lambda: "broker away" in log.read_text() or process.poll() is not None, within_s=90, what="it waits"
+        lambda: "broker away" in log.read_text(errors="replace") or process.poll() is not None,
+        within_s=240,
+        what="it waits",
     )
     assert deployment.stop(service) == 0
 

@@ -34,7 +34,7 @@ class SecuredDeployment(Deployment):
         private = PrivateBroker(self.settings)
         private.prepare()
         self.launch("broker", [*private.command(), "--aclfile", str(self.secrets / "users.acl")])
-        wait_until(self._answers, within_s=60, what="the broker lets an operator in")
+        wait_until(self._answers, within_s=120, what="the broker lets an operator in")
 
     def launch(self, name: str, command: list[str]) -> None:
         """Start a program that is none of ours."""

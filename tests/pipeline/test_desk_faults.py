@@ -29,9 +29,9 @@ from shared.routing import ALL, REVIEW, Routing
 from shared.verdict import Verdict
 from worker.executions import Terms, finish, new_ids, start
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1200)]
 
-INCIDENTS = 200
+INCIDENTS, ENOUGH = 200, 5
 HASTY = {
     "acknowledge_within_s": 0.5,
     "fallback_after_s": 1.5,
@@ -127,7 +127,7 @@ class Street:
     def wait_going_on(self) -> None:
         """Wait until the desk is not far behind."""
         least = len(self.decided) - 30
-        wait_until(lambda: self.count(IncidentRecord) >= least, within_s=60, what="the desk goes on")
+        wait_until(lambda: self.count(IncidentRecord) >= least, within_s=120, what="the desk goes on")
 
     def wait_running(self, name: str) -> None:
         """Wait until a desk that was started says that it runs."""
@@ -137,15 +137,31 @@ class Street:
             living: Any = self.client.zrange(alive_key(DESK), 0, -1)
             return any(f"-{pid}-" in name.decode() for name in living)
 
-        wait_until(running, within_s=60, what=f"{name} runs")
+        wait_until(running, within_s=120, what=f"{name} runs")
 
     def wait_done(self) -> None:
         """Wait until the record has every incident, and every move an outcome there."""
         log = f"log: {self.deployment.folder}/services.log"
         wait_until(
-            lambda: self.count(IncidentRecord) == len(self.decided), within_s=90, what=f"incidents; {log}"
+            lambda: self.count(IncidentRecord) == len(self.decided), within_s=240, what=f"incidents; {log}"
         )
-        wait_until(lambda: self.count(MoveRecord) == len(self.asked), within_s=90, what=f"moves; {log}")
+        wait_until(lambda: self.count(MoveRecord) == len(self.asked), within_s=240, what=f"moves; {log}")
+        # What was sent again, or decided by the clock, comes after them.
+        wait_until(lambda: not self.behind(), within_s=240, what=f"the latest of each incident; {log}")
+
+    def behind(self) -> list[str]:
+        """Incidents of which the record has not heard everything."""
+        with Session(self.engine) as session:
+            known = {
+                each.id: (each.revision, each.seen_count) for each in session.scalars(select(IncidentRecord))
+            }
+        return [each for each, heard in known.items() if heard != self.latest(each)]
+
+    def latest(self, incident_id: str) -> tuple[int, int]:
+        """Revision of an incident, and how often it was seen, as the broker has them."""
+        incident = Incident.fetch(self.client, incident_id)
+        assert incident is not None
+        return int(incident.fields.get("revision", 1)), incident.seen_count
 
 
 def strike(street: Street, names: list[str], until: Callable[[], bool], struck: list[str]) -> None:
@@ -183,10 +199,13 @@ def test_killed_desks_apply_everything_once(deployment: Deployment, desks: int) 
                 deployment.kill("broker")
                 deployment.start_broker()
             street.wait_going_on()
+        while len(struck) < ENOUGH:  # on a busy machine the desk may outrun whoever kills it
+            street.decide(10)
+            street.wait_going_on()
     finally:
         finished.set()
-        killer.join(60)
-    assert len(struck) >= 5
+        killer.join(240)
+    assert not killer.is_alive()
     street.wait_done()
     for name in names:
         street.wait_running(name)

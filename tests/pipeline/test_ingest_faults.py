@@ -17,7 +17,7 @@ from ingest.rejects import Rejects
 from shared.images import ImageStore
 from shared.incidents import all_ids
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 # Copies its argument's bytes into a file in slow pieces, as a camera on a bad line does.
 SLOW_WRITER = """
@@ -71,22 +71,25 @@ STEPS = {
 
 def test_a_flood_survives_the_death_of_one_of_two_ingesters(deployment: Deployment) -> None:
     """2,000 files at once, two ingesters on one folder, one killed again and again: 2,000 incidents."""
-    for seed in range(1000):
+    dropped = 1000
+    for seed in range(dropped):
         deployment.drop(seed)
     deployment.start("ingest-1", "ingest")
     deployment.start("ingest-2", "ingest")
     client = deployment.client()
-    for round_number in range(3):
-        before = len(all_ids(client))
-        wait_until(lambda b=before: len(all_ids(client)) > b + 40, within_s=30, what="the flood is taken in")  # type: ignore[misc]
+    for _ in range(3):
+        # The other one may have taken in everything before we look.
+        enough = min(len(all_ids(client)) + 40, dropped)
+        wait_until(lambda e=enough: len(all_ids(client)) >= e, within_s=120, what="the flood is taken in")  # type: ignore[misc]
         deployment.kill("ingest-1")
-        for seed in range(1000 + 300 * round_number, 1300 + 300 * round_number):
+        for seed in range(dropped, dropped + 300):
             deployment.drop(seed)
+        dropped += 300
         deployment.start("ingest-1", "ingest")
     for seed in range(1900, 2000):
         deployment.drop(seed)
-    deployment.wait_admitted(2000, within_s=90)
-    wait_until(lambda: not _claimed(deployment), within_s=30, what="no claim is left over")
+    deployment.wait_admitted(2000, within_s=240)
+    wait_until(lambda: not _claimed(deployment), within_s=120, what="no claim is left over")
     incidents = deployment.incidents()
     assert len(incidents) == 2000
     assert {incident["seen_count"] for incident in incidents} == {"1"}
@@ -96,7 +99,7 @@ def test_files_that_land_while_nothing_runs_are_found_at_start(deployment: Deplo
     """What lies in the inbox before the ingester starts is taken in."""
     names = {deployment.drop(seed) for seed in range(20)}
     deployment.start("ingest", "ingest")
-    deployment.wait_admitted(20, within_s=30)
+    deployment.wait_admitted(20, within_s=120)
     assert {incident["name"] for incident in deployment.incidents()} == names
 
 
@@ -105,9 +108,9 @@ def test_a_camera_that_reuses_one_name_loses_nothing(deployment: Deployment) -> 
     deployment.start("ingest", "ingest")
     target = deployment.inbox / photograph_name(1)
     for seed in range(30):
-        wait_until(lambda: not target.exists(), within_s=20, what="the ingester took the last one")
+        wait_until(lambda: not target.exists(), within_s=120, what="the ingester took the last one")
         target.write_bytes(picture_bytes(seed))
-    deployment.wait_admitted(30, within_s=30)
+    deployment.wait_admitted(30, within_s=120)
     assert len({incident["image"] for incident in deployment.incidents()}) == 30
 
 
@@ -120,7 +123,7 @@ def test_a_slow_writer_is_waited_for(deployment: Deployment) -> None:
         input=data,
         check=True,
     )
-    deployment.wait_admitted(1, within_s=20)
+    deployment.wait_admitted(1, within_s=120)
     (incident,) = deployment.incidents()
     assert (deployment.settings.state_dir / "images" / incident["image"]).read_bytes() == data
     assert deployment.run("status", "--rejected").stdout.strip() == "Nothing was rejected."
@@ -130,13 +133,13 @@ def test_an_ingester_outlives_its_broker(deployment: Deployment) -> None:
     """Files that come while the broker is dead wait, and are taken in when it is back on the same files."""
     process = deployment.start("ingest", "ingest")
     deployment.drop(0)
-    deployment.wait_admitted(1, within_s=30)
+    deployment.wait_admitted(1, within_s=120)
     deployment.kill("broker")
     for seed in range(1, 60):
         deployment.drop(seed)
-    wait_until(lambda: _claimed(deployment) >= 59, within_s=20, what="the files are claimed meanwhile")
+    wait_until(lambda: _claimed(deployment) >= 59, within_s=120, what="the files are claimed meanwhile")
     deployment.start_broker()
-    deployment.wait_admitted(60, within_s=30)
+    deployment.wait_admitted(60, within_s=120)
     assert process.poll() is None
     assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
 
@@ -145,15 +148,15 @@ def test_a_stopped_ingester_keeps_its_claims(deployment: Deployment) -> None:
     """An ingester that is only asleep is not robbed by another, and finishes when it wakes."""
     deployment.start("ingest-1", "ingest")
     deployment.drop(0)
-    deployment.wait_admitted(1, within_s=30)
+    deployment.wait_admitted(1, within_s=120)
     deployment.signal("ingest-1", signal.SIGSTOP)
     deployment.start("ingest-2", "ingest")
     for seed in range(1, 20):
         deployment.drop(seed)
-    deployment.wait_admitted(20, within_s=30)
+    deployment.wait_admitted(20, within_s=120)
     deployment.signal("ingest-1", signal.SIGCONT)
     deployment.drop(20)
-    deployment.wait_admitted(21, within_s=30)
+    deployment.wait_admitted(21, within_s=120)
     assert deployment.stop("ingest-1") == 0
     assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
 
@@ -166,7 +169,7 @@ def test_a_resend_is_counted_and_makes_no_second_incident(deployment: Deployment
         deployment.drop(7)
         wait_until(
             lambda t=times: [each["seen_count"] for each in deployment.incidents()] == [str(t)],  # type: ignore[misc]
-            within_s=20,
+            within_s=120,
             what=f"seen {times} times",
         )
     assert client.llen("rq:queue:classify") == 1
@@ -183,9 +186,9 @@ def test_a_picture_that_kills_the_decoder_is_set_aside(deployment: Deployment) -
         picture.save(killer, "JPEG", comment=KILLER_COMMENT)
     name = deployment.drop(10, data=killer.getvalue())
     ingester = deployment.start("ingest", "ingest")
-    deployment.wait_admitted(10, within_s=90)
+    deployment.wait_admitted(10, within_s=240)
     rejects = Rejects(deployment.settings.rejected_dir)
-    wait_until(lambda: rejects.count() == 1, within_s=60, what="the killer is set aside")
+    wait_until(lambda: rejects.count() == 1, within_s=120, what="the killer is set aside")
     assert ingester.poll() is None
     assert [(reject.name, reject.reason) for reject in rejects.listing()] == [(name, "kills_decoder")]
     assert len(deployment.incidents()) == 10
@@ -198,12 +201,12 @@ def test_a_kill_at_any_step_of_a_batch_loses_nothing(deployment: Deployment, ste
     for seed in range(40):
         deployment.drop(seed)
     deployment.extra_environ["PYTHONPATH"] = str(deployment.folder)
-    assert deployment.start("ingest-1", "ingest").wait(timeout=60) == -signal.SIGKILL
+    assert deployment.start("ingest-1", "ingest").wait(timeout=120) == -signal.SIGKILL
     _assert_whole(deployment)
     del deployment.extra_environ["PYTHONPATH"]
     deployment.start("ingest-2", "ingest")
-    deployment.wait_admitted(40, within_s=60)
-    wait_until(lambda: not _claimed(deployment), within_s=30, what="no claim is left over")
+    deployment.wait_admitted(40, within_s=120)
+    wait_until(lambda: not _claimed(deployment), within_s=120, what="no claim is left over")
     assert {incident["seen_count"] for incident in deployment.incidents()} == {"1"}
     _assert_whole(deployment)
     assert len(list((deployment.settings.state_dir / "images" / "pictures").glob("*/[!.]*"))) == 40

@@ -19,6 +19,8 @@ from shared.liveness import Liveness
 from shared.routing import Routing
 from shared.settings import Settings
 
+pytestmark = pytest.mark.timeout(600)
+
 NOWHERE = "redis://127.0.0.1:1/0"
 LONG_S = 1000.0
 
@@ -53,7 +55,7 @@ def running(run: Callable[[Callable[[], bool]], None]) -> Iterator[Watched]:
         yield Watched(liveness, clock)
     finally:
         stopping.set()
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -61,7 +63,7 @@ def turns(service: Watched) -> None:
     """The loop turns again and again."""
     for _ in range(3):
         service.clock.ahead_s += LONG_S
-        wait_until(lambda: service.liveness.silent_s() < LONG_S / 2, within_s=60, what="the loop turns")
+        wait_until(lambda: service.liveness.silent_s() < LONG_S / 2, within_s=120, what="the loop turns")
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch, where: object, what: str) -> Iterat
 
     def hang(*_: object, **__: object) -> None:
         called.set()
-        released.wait(120)
+        released.wait(400)
         raise OSError("the test is over")
 
     monkeypatch.setattr(where, what, hang)
@@ -83,8 +85,8 @@ def hanging(monkeypatch: pytest.MonkeyPatch, where: object, what: str) -> Iterat
 
 def falls_silent(service: Watched, called: threading.Event) -> None:
     """Once it hangs nothing turns for the loop."""
-    assert called.wait(60)
-    wait_until(lambda: service.liveness.silent_s() > 2, within_s=60, what="nobody turns for it")
+    assert called.wait(120)
+    wait_until(lambda: service.liveness.silent_s() > 2, within_s=120, what="nobody turns for it")
 
 
 def test_an_ingester_that_waits_for_the_broker_lives(settings: Settings, store: ImageStore) -> None:
@@ -94,7 +96,7 @@ def test_an_ingester_that_waits_for_the_broker_lives(settings: Settings, store: 
         service = IngestService(away, client, store, checking(away))
         (away.inbox[0] / "33.8568, 151.2153.jpeg").write_bytes(picture_bytes(1))
         with running(service.run) as watched:
-            wait_until(lambda: claimed_files(away.inbox[0]), within_s=60, what="the file is claimed")
+            wait_until(lambda: claimed_files(away.inbox[0]), within_s=120, what="the file is claimed")
             turns(watched)
 
 
@@ -103,8 +105,8 @@ def test_an_ingester_that_hangs_is_silent(
 ) -> None:
     """Examining a file never ends, though other threads go on."""
     service = IngestService(settings, broker, store, checking(settings))
-    (settings.inbox[0] / "33.8568, 151.2153.jpeg").write_bytes(picture_bytes(1))
     with running(service.run) as watched, hanging(monkeypatch, Intake, "examine") as called:
+        (settings.inbox[0] / "33.8568, 151.2153.jpeg").write_bytes(picture_bytes(1))
         falls_silent(watched, called)
 
 

@@ -1,6 +1,7 @@
 """`almenara up`, as a newcomer uses it."""
 
 import base64
+import contextlib
 import os
 import signal
 import socket
@@ -14,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import picture_bytes, wait_until
-from deployment import Deployment, free_port, photograph_name
+from deployment import Deployment, free_port, keep_port, photograph_name
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1200)]
 
 
 class Up:
@@ -40,19 +41,26 @@ class Up:
                 stdin=subprocess.DEVNULL,
             )
         self.scratch.processes["up"] = self.process
-        wait_until(lambda: "Ready" in self.err.read_text(), within_s=90, what="almenara up is ready")
+        wait_until(lambda: "Ready" in self.err.read_text(), within_s=240, what="almenara up is ready")
 
     def lines(self) -> list[str]:
         """What the console has shown."""
-        return self.out.read_text().splitlines()
+        whole, _, _ = self.out.read_text().rpartition("\n")  # the last one may be half written
+        return whole.splitlines()
 
     def children(self) -> dict[str, psutil.Process]:
-        """Its services by name."""
+        """Its services by name; not those that are about to begin, or have just ended."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            command = child.cmdline()
-            found["broker" if "valkey" in command[0] or "redis" in command[0] else command[3]] = child
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                command = child.cmdline()
+                found["broker" if "valkey" in command[0] or "redis" in command[0] else command[3]] = child
         return found
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a service, once it is there."""
+        wait_until(lambda: name in self.children(), within_s=120, what=f"{name} runs")
+        self.children()[name].kill()
 
 
 @pytest.fixture
@@ -85,32 +93,40 @@ def drop_three_ways(folder: Path, inbox: Path, seeds: range) -> None:
 def test_up_shows_each_photograph_once_and_stops_cleanly(up: Up) -> None:
     """Photographs that come by cp, mv and a slow writer are decided; Ctrl-C ends every process with 0."""
     drop_three_ways(up.scratch.folder, up.scratch.inbox, range(12))
-    up.scratch.wait_decided(12, within_s=60)
+    up.scratch.wait_decided(12, within_s=240)
     up.scratch.assert_books_balance(12)
     shown = {incident["number"] for incident in up.scratch.incidents() if incident["departments"]}
-    wait_until(lambda: len(up.lines()) >= len(shown), within_s=20, what="the console shows them")
+    wait_until(lambda: len(up.lines()) >= len(shown), within_s=120, what="the console shows them")
     assert sorted(line.split()[1] for line in up.lines()) == sorted(shown)
     family = psutil.Process(up.process.pid).children(recursive=True)
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(timeout=60) == 0
-    assert not [child for child in family if child.is_running()]
+    assert up.process.wait(timeout=120) == 0
+    wait_until(lambda: not any(map(runs, family)), within_s=60, what="none of its processes runs")
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_up_restarts_what_dies_and_goes_on_where_it_was(up: Up) -> None:
     """Each service is killed in turn, the launcher last; every photograph is still decided once."""
     for turn, name in enumerate(("ingest", "worker", "broker", "console")):
-        up.children()[name].kill()
+        up.kill(name)
         for seed in range(turn * 5, turn * 5 + 5):
             up.scratch.drop(seed)
-        up.scratch.wait_decided(turn * 5 + 5, within_s=90)
+        up.scratch.wait_decided(turn * 5 + 5, within_s=240)
     up.process.kill()
-    up.process.wait(timeout=30)
+    up.process.wait(timeout=60)
     wait_until(
-        lambda: not up.scratch.settings.broker_socket.exists(), within_s=60, what="its children end too"
+        lambda: not up.scratch.settings.broker_socket.exists(), within_s=120, what="its children end too"
     )
     up.scratch.drop(20)
     up.start()
-    up.scratch.wait_decided(21, within_s=60)
+    up.scratch.wait_decided(21, within_s=240)
     up.scratch.assert_books_balance(21)
 
 
@@ -144,9 +160,12 @@ def test_up_runs_webhooks_too_and_gives_each_service_a_port_for_its_metrics(tmp_
     scratch = Deployment(metrics_port=ports[0], webhooks=str(tmp_path / "webhooks.toml"))
     try:
         up = Up(scratch)
-        assert set(up.children()) == {"broker", "ingest", "worker", "desk", "web", "webhooks", "console"}
+        services = {"broker", "ingest", "worker", "desk", "web", "webhooks", "console"}
+        wait_until(
+            lambda: set(up.children()) == services, within_s=120, what="each service runs, and no more"
+        )
         for port in ports:
-            wait_until(partial(lives, port), within_s=60, what=f"/livez at {port}")
+            wait_until(partial(lives, port), within_s=120, what=f"/livez at {port}")
     finally:
         scratch.close()
 
@@ -174,8 +193,10 @@ def consecutive_ports(count: int) -> range:
     while True:
         first = free_port()
         try:
-            for port in range(first, first + count):
-                socket.create_server(("127.0.0.1", port)).close()
+            for port in range(first + 1, first + count):
+                with socket.socket() as alone:  # which shares with nobody, so that it is nobody's
+                    alone.bind(("127.0.0.1", port))
+                keep_port(port)
         except OSError:
             continue
         return range(first, first + count)

@@ -1,0 +1,69 @@
+"""The ingester tells another master what the one before it has taken with it."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from conftest import checking, picture_bytes, wait_until
+
+import ingest.recent
+from ingest.recent import Recent
+from ingest.service import IngestService
+from shared.broker import Broker
+from shared.images import ImageStore
+from shared.incidents import all_ids
+from shared.settings import Settings
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def masters(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Where Sentinels would say that the master is: the last of these."""
+    named = [("a", 1)]
+    monkeypatch.setattr(ingest.recent, "master_of", lambda _: named[-1])
+    return named
+
+
+@pytest.fixture
+def running(
+    settings: Settings, broker: Broker, store: ImageStore, masters: list[tuple[str, int]]
+) -> Iterator[None]:
+    """An ingester in a thread."""
+    assert masters
+    service = IngestService(settings, broker, store, checking(settings))
+    stopping = threading.Event()
+    thread = threading.Thread(target=service.run, args=(stopping.is_set,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("running")
+def test_a_photograph_that_the_new_master_lacks_is_admitted_again(
+    settings: Settings, broker: Broker, masters: list[tuple[str, int]]
+) -> None:
+    """Without its file, which was let go; and what it has is counted once."""
+    for seed, place in ((1, "33.8568, 151.2153.jpeg"), (2, "33.8570, 151.2153.jpeg")):
+        aside = settings.inbox[0] / f".{seed}.tmp"
+        aside.write_bytes(picture_bytes(seed))
+        aside.rename(settings.inbox[0] / place)
+    wait_until(lambda: len(all_ids(broker)) == 2, within_s=120, what="both are admitted")
+    lost, kept = all_ids(broker)
+    wait_until(lambda: not list(settings.inbox[0].glob("*.jpeg")), within_s=120, what="the files are gone")
+    broker.delete(f"almenara:incident:{lost}", f"rq:job:{lost}")
+    broker.zrem("almenara:incidents", lost)
+    masters.append(("b", 2))
+    wait_until(lambda: set(all_ids(broker)) == {lost, kept}, within_s=120, what="the lost one is back")
+    assert {broker.hget(f"almenara:incident:{each}", "seen_count") for each in (lost, kept)} == {b"1"}
+
+
+def test_nothing_is_remembered_without_sentinels(broker: Broker) -> None:
+    """There is one broker, which forgets nothing."""
+    recent = Recent(broker)
+    assert recent.master() is None
+    assert recent.tell_again() == 0
