@@ -1,28 +1,28 @@
 """A case as a message of the Common Alerting Protocol 1.2: Alert, then Updates, then perhaps a Cancel.
 
-Every entry of a case's timeline that changes what others should know is one message, so that identifiers and
-times never change; the newest is written with the case as it stands now, and names those before it.
+Which messages there are, console/capchain.py says. Each names those before it, and is written with the case
+as it stands now, whenever that is: one that comes late must not send people to what is over.
 Source: OASIS, Common Alerting Protocol Version 1.2, section 3.2.
 """
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from console.capchain import Told, chain_of
 from console.capwords import CATEGORIES, LANGUAGES, OTHER, description_of, event_of, say, units_of
 from console.records import row_of
-from console.tables import Case, TimelineEntry
+from console.tables import Case
 from shared.board import IncidentPart, Row
 from shared.coordinates import Coordinates
 from shared.errors import PermanentError
 from shared.labels import escape_label
-from shared.moves import OPEN_STATES, Action, AssignmentState
+from shared.moves import OPEN_STATES, AssignmentState
 from shared.routing import REVIEW, Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
@@ -33,14 +33,6 @@ REFERENCES = 50
 _AROUND_KM = 0.05
 """What a phone's place may be off by, around the farthest photograph."""
 
-_TELLING = frozenset(
-    {
-        *("opened", "joined", "failed_open", "fell_back", "merged"),
-        *(Action.CORRECT, Action.DECIDE, Action.ADD_DEPARTMENT, Action.MERGE, Action.SPLIT),
-        *(Action.FALSE_ALARM, Action.CLOSE, Action.REOPEN),
-    }
-)
-"""Actions of a timeline that make a message."""
 _MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "bmp": "image/bmp"} | {
     "tiff": "image/tiff",
     "heic": "image/heic",
@@ -74,43 +66,46 @@ class CapSource:
         return cls(sender=sender, base_url=settings.web_url, status=settings.cap_status.capitalize())
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One message of a case: its identifier, and when it was sent."""
-
-    identifier: str
-    at: datetime
-
-    @property
-    def sent(self) -> str:
-        """As CAP writes times: with an offset, which for UTC is -00:00."""
-        return self.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S-00:00")
-
-
-def cap_of(session: Session, case: Case, routing: Routing, source: CapSource) -> str:
-    """The newest message of a case, as XML.
+def cap_of(
+    session: Session, case: Case, routing: Routing, source: CapSource, *, at: datetime | None = None
+) -> str:
+    """The newest message of a case, or that of a moment, as XML.
 
     Raises:
         NoAlertError: there is none.
     """
-    return cap_message(row_of(session, case, whole=True), _told(session, case.id), routing, source)
+    chain = chain_of(session, case.id)
+    told = chain.message(at)
+    if told is None:
+        raise NoAlertError(f"nobody was called to case {case.id}, and there is no such message about it")
+    row = row_of(session, case, whole=True)
+    newest = told is chain.message()
+    return cap_message(row, told, chain.before(told), routing, source, is_newest=newest)
 
 
-def cap_message(row: Row, told: Sequence[Told], routing: Routing, source: CapSource) -> str:
-    """The same, of a whole row and its messages, oldest first.
+def cap_message(
+    row: Row,
+    told: Told,
+    earlier: Sequence[Told],
+    routing: Routing,
+    source: CapSource,
+    *,
+    is_newest: bool = True,
+) -> str:
+    """The same, of a whole row, one of its messages, and those before it, oldest first.
 
     Raises:
-        NoAlertError: there are none, or nobody was ever called.
+        NoAlertError: nobody was ever called.
     """
-    if not told or not row["assignments"]:
+    if not row["assignments"]:
         raise NoAlertError("nobody was called to this case, and there is no alert about it")
-    newest, earlier = told[-1], told[:-1][-REFERENCES:]
+    earlier = earlier[-REFERENCES:]
     alert = ET.Element("alert", xmlns=NAMESPACE)
-    _add(alert, "identifier", newest.identifier)
+    _add(alert, "identifier", told.identifier)
     _add(alert, "sender", source.sender)
-    _add(alert, "sent", newest.sent)
+    _add(alert, "sent", told.sent)
     _add(alert, "status", source.status)
-    _add(alert, "msgType", _kind(row, earlier))
+    _add(alert, "msgType", _kind(row, earlier, is_newest))
     _add(alert, "source", "Almenara")
     _add(alert, "scope", "Restricted")
     _add(alert, "restriction", say("en", "restriction", units=units_of(row, routing, "en")))
@@ -128,23 +123,6 @@ def cap_message(row: Row, told: Sequence[Told], routing: Routing, source: CapSou
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(alert, encoding="unicode") + "\n"
 
 
-def _told(session: Session, case_id: str) -> list[Told]:
-    """The messages of a case, and of those that were merged into it; one for each moment."""
-    query = (
-        select(TimelineEntry.id, TimelineEntry.at)
-        .join(Case, Case.id == TimelineEntry.case_id)
-        .where(
-            (Case.id == case_id) | (Case.merged_into == case_id),
-            TimelineEntry.action.in_([str(action) for action in _TELLING]),
-        )
-        .order_by(TimelineEntry.id)
-    )
-    # What was done in one transaction has one time, and is one message.
-    moments = {at: number for number, at in session.execute(query)}
-    found = [Told(f"almenara-{number}", at) for at, number in moments.items()]
-    return sorted(found, key=lambda each: each.at)
-
-
 def _is_cancelled(row: Row) -> bool:
     called = [part["state"] for part in row["assignments"] if part["department"] != REVIEW]
     for_nothing = bool(called) and set(called) == {AssignmentState.FALSE_ALARM.value}
@@ -155,10 +133,10 @@ def _is_over(row: Row) -> bool:
     return not any(AssignmentState(part["state"]) in OPEN_STATES for part in row["assignments"])
 
 
-def _kind(row: Row, earlier: Sequence[Told]) -> str:
+def _kind(row: Row, earlier: Sequence[Told], is_newest: bool) -> str:
     if not earlier:
         return "Alert"  # whatever became of it since: a Cancel must name what it cancels
-    return "Cancel" if _is_cancelled(row) else "Update"
+    return "Cancel" if is_newest and _is_cancelled(row) else "Update"
 
 
 def _certainty(row: Row) -> str:

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ def replay(options: argparse.Namespace, settings: Settings) -> int:
     from console.records import check_record, open_database
     from console.replaying import replayed
     from console.webhooks.dead import hand_over
-    from console.webhooks.hooks import load_webhooks
+    from console.webhooks.following import events_since
+    from console.webhooks.hooks import Form, load_webhooks
 
     routing = Routing.load(settings.routing)
     if options.department != REVIEW and options.department not in routing.departments:
@@ -63,14 +64,18 @@ def replay(options: argparse.Namespace, settings: Settings) -> int:
     file = _file(settings) if options.webhook is not None else Path()
     engine = open_database(settings.database, read_only=True)
     check_record(engine)
-    events = replayed(engine, routing, options.department, _moment(options.since))
+    since = _moment(options.since)
+    events = replayed(engine, routing, options.department, since)
     if options.webhook is None:
         for event in events:
             _say(event)
         return 0
     webhook = _named(load_webhooks(file, routing), options.webhook)
+    what = "dispatches"
+    if webhook.form is Form.CAP:
+        events, what = events_since(engine, options.department, since), "CAP messages"
     given = hand_over(connect(settings), webhook, options.department, events)
-    _say(f"{given} dispatches are handed to webhook {webhook.name}")
+    _say(f"{given} {what} are handed to webhook {webhook.name}")
     return 0
 
 
@@ -97,7 +102,9 @@ def _deliver(
     wants_cap = any(hook.form is Form.CAP for hook in hooks)
     engine = open_database(settings.database, read_only=True) if wants_cap else None
     broker = connect(settings)
-    service = WebhookService(broker, hooks, Bodies(routing, CapSource.of(settings), engine))
+    bodies = Bodies(routing, CapSource.of(settings), engine)
+    keep = timedelta(days=settings.retention_days)
+    service = WebhookService(broker, hooks, bodies, record=engine, keep=keep)
     count_from_nothing(department for hook in hooks for department in hook.departments)
     probes.serve("webhooks", settings, options.liveness, broker)
     check(broker, settings, stop=stop)
@@ -193,7 +200,8 @@ def _record(hook: "Webhook", letter: "DeadLetter") -> dict[str, Any]:
 
 def _line(hook: "Webhook", letter: "DeadLetter") -> str:
     try:
-        number = str(json.loads(letter.event)["data"]["number"])
+        about = json.loads(letter.event)
+        number = str(about["data"]["number"] if "data" in about else about["id"])
     except (ValueError, LookupError, TypeError):
         number = "no dispatch"
     return (

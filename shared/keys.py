@@ -31,6 +31,10 @@ MODELS = "almenara:models"
 """The stream of what became of models: announced by operators, swapped or refused by workers. Bounded."""
 
 
+WEBHOOKS_FOLLOWING = "webhooks:following"
+"""The hash of webhooks that send CAP: name -> JSON of how far each is, for whom can't see the record."""
+
+
 def incident_key(incident_id: str) -> str:
     """The hash that holds one incident."""
     return f"almenara:incident:{incident_id}"
@@ -87,8 +91,13 @@ def webhook_later_key(name: str) -> str:
 
 
 def webhook_again_key(name: str) -> str:
-    """The stream of what a person has one webhook deliver once more."""
+    """The stream of what a person has one webhook deliver once more, and of the CAP messages of one."""
     return f"webhooks:again:{name}"
+
+
+def webhook_position_key(name: str) -> str:
+    """How far one webhook that sends CAP messages has read the desk's record: JSON."""
+    return f"webhooks:position:{name}"
 
 
 def webhook_disabled_key(name: str) -> str:

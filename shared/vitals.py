@@ -26,6 +26,7 @@ from shared.keys import (
     MODEL,
     QUEUE,
     WATCHED,
+    WEBHOOKS_FOLLOWING,
     alive_key,
     dead_letters_key,
     dispatch_key,
@@ -33,6 +34,7 @@ from shared.keys import (
     listening_key,
     moves_key,
     open_key,
+    webhook_again_key,
 )
 from shared.routing import ALL, REVIEW
 from shared.settings import Settings
@@ -97,7 +99,7 @@ def read(broker: Broker, settings: Settings, departments: Iterable[str]) -> Vita
         },
         "cameras": list(_cameras(settings, first.get("seen"), now_s)),
         "streams": dict(_prefixed(first, "length:")),
-        "groups": list(_groups(first, streams)),
+        "groups": [*_groups(first, streams), *_followers(first, second, streams, now_s)],
     }
 
 
@@ -151,6 +153,7 @@ def _questions(broker: Broker, streams: Sequence[str]) -> dict[str, _Question]:
         "workers": lambda ask: ask.smembers(heartbeats.WORKERS),
         "seen": lambda ask: ask.hgetall(LABEL_SEEN),
         "model": lambda ask: ask.hgetall(MODEL),
+        "following": lambda ask: ask.hgetall(WEBHOOKS_FOLLOWING),
         f"length:{CHANGED}": lambda ask: ask.xlen(CHANGED),
     }
     for service in BEATING:
@@ -172,6 +175,8 @@ def _details(first: Vitals) -> dict[str, _Question]:
         asked[f"worker:{key}"] = _call("hgetall", key)
         asked[f"left:{key}"] = _call("pttl", key)
         asked[f"holds:{key}"] = _call("scard", f"{key}:executions")
+    for name in words(first.get("following") or {}):
+        asked[f"waiting:{name}"] = _call("xlen", webhook_again_key(name))
     for name, _ in sorted(first.get(f"alive:{heartbeats.INGEST}", ())):
         asked[f"ingester:{name.decode()}"] = _call("get", INGESTER_PREFIX + name.decode())
     return asked
@@ -266,6 +271,22 @@ def _groups(first: Vitals, streams: Sequence[str]) -> Iterator[Vitals]:
             }
 
 
+def _followers(first: Vitals, second: Vitals, streams: Sequence[str], now_s: float) -> Iterator[Vitals]:
+    """Webhooks that send CAP messages: what they have yet to deliver, and what they have yet to read."""
+    for name, text in words(first.get("following") or {}).items():
+        try:
+            about = json.loads(text)
+            unread = int(first.get("version") or 0) - int(about["version"])
+            silent_s, department = now_s - float(about["at"]), about["department"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
+        lag = second.get(f"waiting:{name}", 0)
+        if silent_s > _UNREAD_AFTER_S:  # else there is always something new that is read in a moment
+            lag += max(0, unread)
+        if department in streams:
+            yield {"department": department, "group": f"webhooks:{name}", "lag": lag}
+
+
 def _recent(beats: Any, since_s: float) -> int:
     return sum(at_s >= since_s for _, at_s in beats or ())
 
@@ -288,6 +309,7 @@ def _number(text: str) -> float:
         return 0.0
 
 
+_UNREAD_AFTER_S = 60.0
 FULL = 0.9
 """Of its memory: then a broker counts as nearly full."""
 

@@ -1,6 +1,7 @@
 """What tests of webhooks share: a receiver that listens, and misbehaves as it is told; a service.
 
-``python tests/webhook_parts.py URL SECRET BROKER`` is a service as a process of its own, to be killed.
+``python tests/webhook_parts.py URL SECRET BROKER [DATABASE]`` is a service as a process of its own, to be
+killed; with the desk's record it sends the police department CAP.
 """
 
 import contextlib
@@ -24,8 +25,9 @@ from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Verifier
 
 from console.cap import CapSource
+from console.records import open_database
 from console.webhooks.bodies import Bodies
-from console.webhooks.hooks import Webhook
+from console.webhooks.hooks import Form, Webhook
 from console.webhooks.service import WebhookService
 from shared.broker import Broker, connect
 from shared.keys import dispatch_key, webhook_group
@@ -50,8 +52,14 @@ class Got:
         return self.headers["webhook-id"]
 
     def verify(self, secret: str = SECRET) -> Any:
-        """The body, if its signature is right."""
+        """The body of JSON, if its signature is right."""
         return Verifier(secret).verify(self.body, self.headers)
+
+    def is_signed(self, secret: str = SECRET) -> bool:
+        """Whether its signature is right, whatever its body is."""
+        at = datetime.datetime.fromtimestamp(int(self.headers["webhook-timestamp"]), datetime.UTC)
+        right = Verifier(secret).sign(self.message_id, at, self.body)
+        return right in self.headers["webhook-signature"].split()
 
 
 class Receiver:
@@ -71,9 +79,13 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # whoever sent it was killed: that is no request
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver._answer(self, Got(self.path, headers, body))
+                receiver._answer(self, Got(self.path, headers, body.decode()))
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -151,7 +163,7 @@ def delivering(
     stop = threading.Event()
     bodies = Bodies(Routing.load(Settings().routing), CapSource(sender="desk.example.org"), engine)
     service = WebhookService(
-        broker, webhooks, bodies, first_wait_s=0.05, look_every_s=0.5, abandoned_s=abandoned_s
+        broker, webhooks, bodies, record=engine, first_wait_s=0.05, look_every_s=0.5, abandoned_s=abandoned_s
     )
     thread = threading.Thread(target=service.run, args=(stop.is_set,))
     thread.start()
@@ -211,15 +223,18 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 def main(arguments: Sequence[str]) -> None:
     """A service as a process, until it is killed."""
-    url, secret, broker_url = arguments
+    url, secret, broker_url, *database = arguments
     broker = connect(Settings(redis_url=broker_url))
     never: Callable[[], bool] = lambda: False  # noqa: E731
-    hook = webhook(url, Path(secret).parent)
-    bodies = Bodies(Routing.load(Settings().routing), CapSource(sender="x"), None)
+    record = open_database(database[0], read_only=True) if database else None
+    more: dict[str, Any] = {"form": Form.CAP, "departments": ("police-department",)} if database else {}
+    hook = webhook(url, Path(secret).parent, **more)
+    bodies = Bodies(Routing.load(Settings().routing), CapSource(sender="x"), record)
+    service = WebhookService(
+        broker, [hook], bodies, record=record, first_wait_s=0.05, look_every_s=0.3, abandoned_s=1.5
+    )
     with contextlib.suppress(KeyboardInterrupt):
-        WebhookService(broker, [hook], bodies, first_wait_s=0.05, look_every_s=0.3, abandoned_s=1.5).run(
-            never
-        )
+        service.run(never)
 
 
 if __name__ == "__main__":

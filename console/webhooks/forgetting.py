@@ -9,12 +9,14 @@ from console.webhooks.dead import dead_letters
 from console.webhooks.hooks import Webhook
 from shared.broker import Broker
 from shared.keys import (
+    WEBHOOKS_FOLLOWING,
     dead_letters_key,
     dispatch_key,
     webhook_again_key,
     webhook_disabled_key,
     webhook_group,
     webhook_later_key,
+    webhook_position_key,
 )
 
 
@@ -31,6 +33,7 @@ def forget(broker: Broker, webhook: Webhook) -> int:
     removed = sum(_destroy(broker, dispatch_key(word), webhook.name) for word in webhook.departments)
     for letter in list(dead_letters(broker, webhook)):
         removed += int(_number(broker.xdel(dead_letters_key(letter.department), letter.entry_id)))
+    removed += _number(broker.hdel(WEBHOOKS_FOLLOWING, webhook.name))
     return removed + sum(_number(broker.delete(key)) for key in _keys(webhook.name))
 
 
@@ -44,7 +47,8 @@ def _destroy(broker: Broker, stream: str, name: str) -> int:
 
 
 def _keys(name: str) -> Iterable[str]:
-    return webhook_later_key(name), webhook_again_key(name), webhook_disabled_key(name)
+    makers = webhook_later_key, webhook_again_key, webhook_position_key, webhook_disabled_key
+    return [make(name) for make in makers]
 
 
 def _number(reply: Any) -> int:

@@ -1,8 +1,9 @@
-"""Letters: the dispatches that one webhook has yet to deliver. All that must outlive us is in the broker.
+"""Letters: what one webhook has yet to deliver. All that must outlive us is in the broker.
 
-A consumer group on each stream holds what was read and not yet delivered, with the count of tries; a sorted
-set holds when each is tried again. Every replica is the same consumer: what one leaves behind is not asked
-for by its name but by how long it has lain.
+Dispatches are in the departments' streams; CAP messages (following.py) and what people put back in one of the
+webhook's own. A consumer group on each holds what was read and not yet delivered, with the count of tries; a
+sorted set holds when each is tried again. Every replica is the same consumer: what one leaves behind is not
+asked for by its name but by how long it has lain.
 
 A try is taken by one replica: it alone removes the letter from the sorted set, and claims it only if nobody
 has touched it since. One that then dies leaves the letter to whoever finds it lying for `ABANDONED_S`.
@@ -17,7 +18,8 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
-from console.webhooks.hooks import Webhook
+from console.capchain import named
+from console.webhooks.hooks import Form, Webhook
 from shared.board import streams_of
 from shared.broker import Broker
 from shared.incidents import iso, utc_now
@@ -51,7 +53,7 @@ Entries = Iterable[tuple[bytes, Fields]]
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dispatch on its way: an entry of a stream, and which try this is."""
+    """One dispatch or message on its way: an entry of a stream, and which try this is."""
 
     stream: str
     entry_id: str
@@ -66,7 +68,7 @@ class Letter:
 
     @property
     def incident(self) -> str:
-        """The id of the incident that it is about, for logs; empty where it is no dispatch."""
+        """The id of the incident, or case, that it is about, for logs; empty where it is about none."""
         try:
             subject = json.loads(self.event)["subject"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -84,7 +86,8 @@ class Letters:
         self._group = webhook_group(webhook.name)
         self._later = webhook_later_key(webhook.name)
         self._abandoned_ms = int(abandoned_s * 1000)
-        streams = [dispatch_key(department) for department in webhook.departments]
+        follows = webhook.form is Form.CLOUDEVENTS
+        streams = [dispatch_key(department) for department in webhook.departments] if follows else []
         # Where a group that is not there begins. Later on: after what this process has read, should the
         # broker have lost the group.
         begin = "0-0" if webhook.from_beginning else ""
@@ -93,12 +96,14 @@ class Letters:
     def prepare(self) -> None:
         """Make the groups that are not there yet."""
         for stream in self._read:
+            is_new = not self._read[stream]
             begin = self._read[stream] or f"{self._now_ms()}-0"
             if self._is_ahead(begin):
                 begin = "0-0"  # of an id that somebody made up; a person has removed the stream since
             self._read[stream] = begin
             try:
-                self._broker.xgroup_create(stream, self._group, begin, mkstream=True)
+                # A new one at the stream's very end: what comes in the same millisecond is not the past.
+                self._broker.xgroup_create(stream, self._group, "$" if is_new else begin, mkstream=True)
                 log.info("a webhook begins", webhook=self._name, stream=stream, after=begin)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
@@ -237,11 +242,16 @@ def _letter(stream: str, department: str, entry_id: bytes, fields: Fields, tries
 
 
 def _is_of(letter: Letter) -> bool:
-    """Whether the event says itself that it goes to that department, and its id and subject agree."""
+    """Whether the event says itself that it goes to that department, and its id and subject agree.
+
+    It is a dispatch, or names a CAP message.
+    """
     try:
         event = json.loads(letter.event)
         subject, department = event["subject"], event["department"]
-        is_ours: bool = department == letter.department and event["id"].startswith(f"{subject}:{department}:")
+        case = named(event["id"])
+        agrees = case[0] == subject if case else event["id"].startswith(f"{subject}:{department}:")
+        is_ours: bool = department == letter.department and agrees
     except (AttributeError, ValueError, LookupError, TypeError, RecursionError):
         return False
     return is_ours and bool(letter.incident)

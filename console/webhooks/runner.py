@@ -10,8 +10,11 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
-from console.webhooks.bodies import Bodies, NotYetError
+from console.cap import NoAlertError
+from console.outages import said
+from console.webhooks.bodies import Bodies
 from console.webhooks.fates import FIRST_WAIT_S, Answer, Fate, fate_of, wait_s
+from console.webhooks.following import Follower
 from console.webhooks.hooks import Webhook
 from console.webhooks.letters import Letter, Letters
 from console.webhooks.posting import CONNECTIONS, Poster
@@ -45,10 +48,11 @@ class Runner(threading.Thread):
         bodies: Bodies,
         stop: Callable[[], bool],
         *,
+        follower: Follower | None = None,
         first_wait_s: float = FIRST_WAIT_S,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """Nothing is read or sent before `start`.
+        """Nothing is read or sent before `start`. `follower` brings CAP messages, where these are sent.
 
         Raises:
             ConfigError: the secret or the file of authorities can't be used.
@@ -60,6 +64,7 @@ class Runner(threading.Thread):
         self._stops = self._liveness.watching(stop)
         self._first_wait_s, self._look_every_s = first_wait_s, look_every_s
         self._signer, self._poster = Signer(webhook.secret_file), Poster(webhook)
+        self._follower, self._record_is_away = follower, False
         self._looked_at_s = float("-inf")
         self._tells_disabled = True
         self._log = log.bind(webhook=webhook.name)
@@ -101,9 +106,11 @@ class Runner(threading.Thread):
         self._tells_disabled = True
         if time.monotonic() - self._looked_at_s >= self._look_every_s:
             self._letters.prepare()
+            self._follow(leaves=True)
             if left := list(islice(self._letters.abandoned(), _LEFT)):
                 return left  # and look again at once: there may be more
             self._looked_at_s = time.monotonic()
+        self._follow()
         due = self._letters.due(CONNECTIONS)
         # What is new goes first into the same handful: old trouble must not hold up a new emergency.
         try:
@@ -113,6 +120,20 @@ class Runner(threading.Thread):
                 raise
             self._letters.prepare()  # the broker lost it, or somebody removed it
             return due
+
+    def _follow(self, *, leaves: bool = False) -> None:
+        if self._follower is None:
+            return
+        try:
+            self._follower.leave() if leaves else self._follower.follow()
+        except SQLAlchemyError as error:  # what waits in the broker is tried meanwhile
+            if not self._record_is_away:
+                self._log.warning("the desk's record is away: CAP messages wait in it", error=said(error))
+            self._record_is_away = True
+        else:
+            if self._record_is_away:
+                self._log.info("the desk's record is back")
+            self._record_is_away = False
 
     async def _deliver(self, letters: Sequence[Letter]) -> None:
         width = asyncio.Semaphore(CONNECTIONS)
@@ -145,10 +166,12 @@ class Runner(threading.Thread):
     async def _post(self, letter: Letter) -> Answer:
         try:
             body = await asyncio.to_thread(self._bodies.of, letter.event, self._webhook.form)
+        except NoAlertError:
+            return Answer(reason="not_in_the_record", final=True)
         except (PermanentError, UnicodeDecodeError):
             return Answer(reason="bad_dispatch", final=True)
-        except (NotYetError, SQLAlchemyError):
-            return Answer(reason="not_in_the_record")
+        except SQLAlchemyError:
+            return Answer(reason="record_away")
         except Exception:  # it counts as a try, lest one letter be tried for ever
             self._log.exception("a dispatch can't be made into what this webhook is sent")
             return Answer(reason="fault")

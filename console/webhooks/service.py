@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
+from sqlalchemy import Engine
 
 from console.webhooks.bodies import Bodies
 from console.webhooks.fates import FIRST_WAIT_S
-from console.webhooks.hooks import Webhook
+from console.webhooks.following import Follower
+from console.webhooks.hooks import Form, Webhook
 from console.webhooks.letters import ABANDONED_S, Letters
 from console.webhooks.runner import LOOK_EVERY_S, Runner
 from shared.broker import Broker, is_broker_fault
@@ -29,11 +32,23 @@ class WebhookService:
         webhooks: Sequence[Webhook],
         bodies: Bodies,
         *,
+        record: Engine | None = None,
+        keep: timedelta = timedelta(days=30),
         first_wait_s: float = FIRST_WAIT_S,
         look_every_s: float = LOOK_EVERY_S,
         abandoned_s: float = ABANDONED_S,
     ) -> None:
         """Nothing is read or sent before `run`.
+
+        Args:
+            broker: with dispatches, and what waits.
+            webhooks: whom to deliver to.
+            bodies: what they are sent.
+            record: the desk's, read only, where one is sent CAP.
+            keep: how far back one is sent it that begins at the beginning.
+            first_wait_s: between the first try and the second.
+            look_every_s: how often what was left behind is looked for.
+            abandoned_s: after which time it counts as that.
 
         Raises:
             ConfigError: a secret or a file of authorities can't be used.
@@ -47,6 +62,7 @@ class WebhookService:
                 Letters(broker, webhook, abandoned_s=abandoned_s),
                 bodies,
                 lambda: self._ended,
+                follower=_follower(broker, webhook, record, keep),
                 first_wait_s=first_wait_s,
                 look_every_s=look_every_s,
             )
@@ -88,3 +104,10 @@ class WebhookService:
             end(self._broker, WEBHOOKS, self._name)
         except RedisError as error:
             log.debug("the heartbeat ends by itself", error=str(error))
+
+
+def _follower(broker: Broker, webhook: Webhook, record: Engine | None, keep: timedelta) -> Follower | None:
+    if webhook.form is not Form.CAP:
+        return None
+    assert record is not None, "the record is opened where a webhook wants CAP"
+    return Follower(broker, webhook, record, keep)

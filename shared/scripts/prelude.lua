@@ -24,7 +24,10 @@
 -- dispatch:<department>        stream  field `event`: a CloudEvents JSON object
 -- webhooks:later:<name>        zset    <stream> <entry> -> broker time in s at which a webhook tries it again
 -- webhooks:dead:<department>   stream  what webhooks gave up: webhook, event, reason, tries, at
--- webhooks:again:<name>        stream  what a person has a webhook deliver once more: event, department
+-- webhooks:again:<name>        stream  what a person has a webhook deliver once more, and each CAP message of one
+--                                      that sends these: event, department
+-- webhooks:position:<name>     string  JSON of how far a webhook that sends CAP has read the desk's record
+-- webhooks:following           hash    webhook that sends CAP -> JSON: department, version of the record that it has read, at
 -- webhooks:disabled:<name>     string  JSON of why and when, while a webhook is sent nothing
 -- rq:queue:classify            list    ids waiting; front is the left end, as RQ has it
 -- rq:queue:classify:intermediate list  ids popped by a worker that has not started them

@@ -41,7 +41,7 @@ def user(environ: dict[str, str], *arguments: str, typed: bytes = b"") -> "subpr
         input=typed.decode("latin-1"),
         capture_output=True,
         encoding="latin-1",
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert "Traceback" not in ran.stderr

@@ -2,10 +2,12 @@
 
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)
 SCRIPT = Path(__file__).parents[2] / "deploy" / "systemd" / "backup.sh"
 
 
@@ -16,15 +18,15 @@ def state(tmp_path: Path) -> Path:
     (folder / "images").mkdir(parents=True)
     (folder / "images" / "a.jpeg").write_bytes(b"picture")
     (folder / "users.json").write_text("{}")
-    with sqlite3.connect(folder / "desk.db") as record:
+    with closing(sqlite3.connect(folder / "desk.db")) as record, record:
         record.execute("create table incidents (id text)")
     return folder
 
 
 def back_up(*arguments: Path) -> "subprocess.CompletedProcess[str]":
-    """Run it."""
+    """Run it. It ends only when all that was written lately is on the disk, others' files too."""
     command = ["sh", str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
 
 def test_a_copy_is_whole(state: Path, tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def environ(settings: Settings) -> dict[str, str]:
     """The environment of a command on the scratch settings."""
-    outside = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ALMENARA_", "PYTHON"))
-    }
+    ours = ("ALMENARA_", "PYTHON", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_")  # colours where no terminal is
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**outside, **settings.to_env(), "COLUMNS": "100"}
 
 
@@ -39,7 +38,7 @@ def almenara(
         stdout=stdout,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert "Traceback" not in ran.stderr

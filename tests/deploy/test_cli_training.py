@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ FIELDS = [
     "missed_emergencies",
 ]
 SIX = "Water,Fire,Protest,Accident,Altercation,Robbery"
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,17 +57,31 @@ def run(folder: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -
 SEED = ("--recipe", "seed", "--epochs", "2")
 
 
-def started(*arguments: str, through: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-    """A command in a process of its own, started `through` another program."""
+@contextmanager
+def started(*arguments: str, through: tuple[str, ...] = ()) -> Iterator["subprocess.Popen[str]"]:
+    """A command in a process of its own, started `through` another program; it does not outlive the test."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ALMENARA_")}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*through, sys.executable, "-m", "deploy", *arguments],
-        env=outside,
+        env={**outside, "OMP_NUM_THREADS": "1"},  # as `one_thread` has it here
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches who is started, also from tests in the background, which have to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_seed_run_leaves_everything_behind(run: Path) -> None:
@@ -228,17 +244,18 @@ def test_a_class_without_a_route_is_warned_about(
     assert "[situations.…]" in said
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_nothing_half_written(folder: Path, weights: Path, tmp_path: Path) -> None:
     """Exit code 130 and one sentence; the folder that was begun is gone."""
     out = tmp_path / "new" / "out"
     flags = ("--recipe", "seed", "--epochs", "100000", "--init", str(weights), "--out", str(out))
-    process = started("train", str(folder), *flags)
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, "")
-    assert any(line.startswith("    3  ") for line in lines)
-    assert list(out.iterdir()) != []
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with started("train", str(folder), *flags) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("    3  ") for line in lines)
+        assert list(out.iterdir()) != []
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=100)
     assert process.returncode == 130
     assert f"almenara: stopped before the end; nothing is written to {out}" in said
     assert "Traceback" not in said
@@ -250,8 +267,8 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, weights: Path, tm
     (tmp_path / "metrics.json").write_text("earlier")
     small_files_only = ("bash", "-c", 'ulimit -f 1000 && exec "$@"', "bash")  # RLIMIT_FSIZE of 1 MB
     flags = (*SEED, "--init", str(weights), "--out", str(tmp_path))
-    process = started("train", str(folder), *flags, through=small_files_only)
-    _, said = process.communicate(timeout=100)
+    with started("train", str(folder), *flags, through=small_files_only) as process:
+        _, said = process.communicate(timeout=200)
     assert process.returncode == 2
     assert f"nothing is written to {tmp_path}: File too large" in said
     assert "Traceback" not in said

@@ -8,7 +8,7 @@ from deployment import Deployment
 
 from shared.heartbeats import DESK, living
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def test_a_desk_that_is_started_before_its_broker_waits(scratch: Deployment) -> 
     """No order of starting services is wrong: the desk works as soon as its broker does."""
     desk = scratch.start("desk", "desk")
     log = scratch.folder / "services.log"
-    wait_until(lambda: "broker away" in log.read_text(), within_s=30, what="it waits")
+    wait_until(lambda: "broker away" in log.read_text(), within_s=100, what="it waits")
     assert desk.poll() is None
     scratch.start_broker()
-    wait_until(lambda: living(scratch.client(), DESK), within_s=30, what="the desk works")
+    wait_until(lambda: living(scratch.client(), DESK), within_s=100, what="the desk works")
     assert scratch.stop("desk") == 0
 
 
@@ -37,7 +37,7 @@ def test_a_desk_without_its_database_waits(deployment: Deployment) -> None:
     deployment.extra_environ["ALMENARA_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     desk = deployment.start("desk", "desk")
     log = deployment.folder / "services.log"
-    wait_until(lambda: "database away" in log.read_text(), within_s=30, what="it waits")
+    wait_until(lambda: "database away" in log.read_text(), within_s=100, what="it waits")
     assert desk.poll() is None
     assert living(deployment.client(), DESK) == 0
     assert deployment.stop("desk") == 0

@@ -21,8 +21,8 @@ OURS = ("ingest", "worker", "desk", "web", "webhooks", "operator")
 
 
 def program(name: str, package: str) -> str:
-    """A program on the PATH or beside this Python; skips where there is none."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    """A program beside this Python, of the version that is locked, or on the PATH; skips without."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"there is no {name}: the package {package} brings it")
     return found

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import deploy.doctor
 from console.records import migrate, open_database
 from console.users import add_user
 from deploy.doctor import Finding, Health, examine
@@ -55,13 +56,27 @@ def about(subject: str, found: list[Finding]) -> Finding:
     return next(finding for finding in found if finding.subject == subject)
 
 
-def test_a_sound_installation_is_healthy(healthy: Settings, broker: Broker) -> None:
+def test_a_sound_installation_is_healthy(
+    healthy: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With broker, model and folders in place every check is well, in the order of the work."""
+    monkeypatch.setattr(deploy.doctor, "LOW_DISK_BYTES", 0)  # the disk of whoever runs this may be full
     broker.config_set("maxmemory", "1gb")
-    found = findings(healthy)
-    broker.config_set("maxmemory", "0")
+    try:
+        found = findings(healthy)
+    finally:
+        broker.config_set("maxmemory", "0")
     assert [finding.subject for finding in found] == SUBJECTS
     assert [finding for finding in found if finding.health is not Health.OK] == []
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_disk_that_is_nearly_full_is_a_warning(healthy: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything fails for want of room."""
+    monkeypatch.setattr(deploy.doctor, "LOW_DISK_BYTES", 1 << 80)
+    finding = about("state folder", findings(healthy))
+    assert finding.health is Health.WARNING
+    assert "make room" in finding.remedy
 
 
 @pytest.mark.usefixtures("broker")
@@ -181,14 +196,16 @@ def elsewhere(healthy: Settings) -> Iterator[tuple[Settings, Broker]]:
     private = PrivateBroker(Settings(state_dir=folder))
     private.prepare()
     process = subprocess.Popen(private.command())
-    private.wait_until_ready(process)
-    settings = healthy.override(redis_url=private.url)
-    with connect(settings) as client:
-        client.config_set("maxmemory", "400mb")
-        yield settings, client
-    process.kill()
-    process.wait(timeout=10)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        private.wait_until_ready(process)
+        settings = healthy.override(redis_url=private.url)
+        with connect(settings) as client:
+            client.config_set("maxmemory", "400mb")
+            yield settings, client
+    finally:
+        process.kill()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ needs_promtool = pytest.mark.skipif(
 def promtool(*arguments: str) -> None:
     """Run it; it must be content."""
     ran = subprocess.run(
-        ["promtool", *arguments], cwd=RULES, capture_output=True, text=True, timeout=60, check=False
+        ["promtool", *arguments], cwd=RULES, capture_output=True, text=True, timeout=100, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -62,7 +62,7 @@ def test_every_counter_that_an_alert_names_is_there_from_the_start() -> None:
     fresh = "from prometheus_client import generate_latest; from shared.metrics import REGISTRIES; "
     fresh += "print(''.join(generate_latest(each).decode() for each in REGISTRIES.values()))"
     ran = subprocess.run(
-        [sys.executable, "-c", fresh], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", fresh], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
     )
     there = Scrape(ran.stdout)
     asked = [

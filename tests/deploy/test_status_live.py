@@ -3,12 +3,15 @@ import fcntl
 import json
 import os
 import pty
+import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -25,6 +28,9 @@ from shared.errors import ConfigError
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+TERMINAL = {"TERM": "xterm"}
+"""What rich is to know of the terminal, whatever tests are run from."""
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +56,8 @@ def test_it_goes_on_while_the_broker_is_away(broker: Broker, settings: Settings)
         return found
 
     out = StringIO()
-    watch(ask, Console(file=out, force_terminal=True, width=160, height=60), rounds(3))
+    screen = Console(file=out, force_terminal=True, width=160, height=60, _environ=TERMINAL)
+    watch(ask, screen, rounds(3))
     shown = out.getvalue()
     assert "does not answer" in shown and "since" in shown
     assert shown.count("Queue") >= 3  # the second time too
@@ -71,17 +78,30 @@ def test_at_a_terminal_lines_are_whole_and_q_ends_it(broker: Broker, settings: S
     with subprocess.Popen(
         command, env=environ, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:
-        shown = b""
-        while b"Broker " not in shown:
-            shown += os.read(ours, 4096)
-        os.write(ours, b"q")
-        reader = threading.Thread(target=drain, args=(ours,), daemon=True)
-        reader.start()
-        assert process.wait(timeout=60) == 0
-        assert termios.tcgetattr(theirs)[3] == before[3]
-        os.close(theirs)
+        try:
+            shown = read_until(ours, b"Broker ")
+            os.write(ours, b"q")
+            reader = threading.Thread(target=drain, args=(ours,), daemon=True)
+            reader.start()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+    assert termios.tcgetattr(theirs)[3] == before[3]
+    os.close(theirs)
+    reader.join(timeout=60)
+    os.close(ours)
     assert b"wEND" in shown
     assert b"q ends" in shown
+
+
+def read_until(terminal: int, word: bytes) -> bytes:
+    """What a program writes to its terminal until it has written a word."""
+    shown, deadline_s = b"", time.monotonic() + 100
+    while word not in shown:
+        assert time.monotonic() < deadline_s, f"no {word!r} in {shown!r}"
+        if select.select([terminal], [], [], 1.0)[0]:
+            shown += os.read(terminal, 4096)
+    return shown
 
 
 def drain(terminal: int) -> None:
@@ -99,7 +119,7 @@ def test_alarms_come_first_and_in_red(broker: Broker, settings: Settings) -> Non
 
 
 def test_a_pipe_gets_a_line_each_time(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:
-    """JSON, also while the broker is away; without --json a pipe is refused."""
+    """JSON, also while the broker is away; without --json a pipe is refused, and so is a mere teletype."""
 
     def ask() -> dict[str, object]:
         raise BrokerAwayError("the broker does not answer")
@@ -108,10 +128,22 @@ def test_a_pipe_gets_a_line_each_time(capsys: pytest.CaptureFixture[str], settin
     assert [json.loads(line)["reason"] for line in capsys.readouterr().out.splitlines()] == [
         "broker_away"
     ] * 2
-    with pytest.raises(ConfigError, match="--live --json"):
-        watch(ask, Console(file=StringIO()))
+    pipe = Console(file=StringIO(), force_terminal=False)
+    teletype = Console(file=StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    for console in (pipe, teletype):
+        with pytest.raises(ConfigError, match="--live --json"):
+            watch(ask, console)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches who is started, also from tests in the background, which have to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_ends_on_a_signal_and_outlives_the_broker(deployment: Deployment) -> None:
     """`almenara status --live --json` goes on across a broker that is killed and comes back."""
     deployment.log.close()
@@ -128,5 +160,5 @@ def test_the_command_ends_on_a_signal_and_outlives_the_broker(deployment: Deploy
     before = said('"queue"')
     deployment.start_broker()
     wait_until(lambda: said('"queue"') > before, within_s=60, what="it is back")
-    process.send_signal(2)
-    assert process.wait(timeout=30) == 0
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import make_photograph
@@ -39,23 +39,36 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def as_role(settings: Settings, role: str) -> Broker:
-    """A client that logs in as a role's user."""
-    client = connect(settings)
-    client.connection_pool.connection_kwargs |= {"username": role, "password": "secret"}
-    return client
+@pytest.fixture
+def as_role(settings: Settings, users: None) -> Iterator[Callable[[str], Broker]]:
+    """Makes clients that log in as a role's user; closed in the end."""
+    made = []
+
+    def client(role: str) -> Broker:
+        made.append(connect(settings))
+        made[-1].connection_pool.connection_kwargs |= {"username": role, "password": "secret"}
+        return made[-1]
+
+    yield client
+    for each in made:
+        each.close()
 
 
 @pytest.mark.parametrize("role", ["desk", "web"])
 def test_desk_and_web_may_see_all_that_metrics_show(
-    broker: Broker, settings: Settings, users: None, role: str
+    broker: Broker,
+    settings: Settings,
+    as_role: Callable[[str], Broker],
+    role: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their users' rights are enough: no number is left out that an operator sees."""
+    monkeypatch.setattr(heartbeats, "SILENT_AFTER_S", 1000.0)  # between one look and the other
     admit(broker, [("a", make_photograph(1))])
     watching = settings.override(cameras="plaza=5")
-    Cameras(as_role(settings, "ingester"), ["plaza"]).begin()
-    heartbeats.beat(as_role(settings, "ingester"), heartbeats.INGEST, "i")
-    heartbeats.beat(as_role(settings, "desk"), heartbeats.DESK, "d")
+    Cameras(as_role("ingester"), ["plaza"]).begin()
+    heartbeats.beat(as_role("ingester"), heartbeats.INGEST, "i")
+    heartbeats.beat(as_role("desk"), heartbeats.DESK, "d")
     broker.xgroup_create("dispatch:firefighters", "webhooks:city", mkstream=True)
 
     def told(client: Broker) -> Scrape:
@@ -63,17 +76,17 @@ def test_desk_and_web_may_see_all_that_metrics_show(
         registry.register(VitalsCollector(client, watching, DEPARTMENTS))
         return Scrape(generate_latest(registry).decode())
 
-    mine, all_of_it = told(as_role(settings, role)), told(broker)
+    mine, all_of_it = told(as_role(role)), told(broker)
     assert mine.names() == all_of_it.names()
     for name in ("almenara_queue_jobs", "almenara_services_alive", "almenara_stream_entries"):
         assert mine.total(name) == all_of_it.total(name)
     assert mine.total("almenara_queue_jobs", state="waiting") == 1
 
 
-def test_consoles_may_say_that_they_listen(broker: Broker, settings: Settings, users: None) -> None:
+def test_consoles_may_say_that_they_listen(broker: Broker, as_role: Callable[[str], Broker]) -> None:
     """A department's console for its own; the web console for all that its pages show."""
-    heartbeats.listen(as_role(settings, "console-firefighters"), "screen", ["firefighters"])
-    presence = Presence(as_role(settings, "web"), DEPARTMENTS)
+    heartbeats.listen(as_role("console-firefighters"), "screen", ["firefighters"])
+    presence = Presence(as_role("web"), DEPARTMENTS)
     presence.tell({"all", "review"})
     for word, consoles in (("firefighters", 2), ("ambulance", 1), ("review", 1)):
         assert broker.zcard(f"almenara:listening:{word}") == consoles

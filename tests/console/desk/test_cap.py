@@ -1,6 +1,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from console.cap import NAMESPACE, CapSource, NoAlertError, Told, cap_message, cap_of
+from console import capchain
+from console.cap import NAMESPACE, CapSource, NoAlertError, cap_message, cap_of
+from console.capchain import Told
 from console.tables import Case
 from shared.board import Row
 from shared.broker import Broker
@@ -22,6 +25,7 @@ from shared.routing import Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
 
+NOW = datetime(2026, 11, 24, 10, 2, 3, 4500, tzinfo=UTC)
 SOURCE = CapSource(sender="desk.example.org", base_url="https://desk.example.org")
 # Our own statement of OASIS's rules: no package ships their schema, and nothing of others is copied here.
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap_rules.xsd"))
@@ -147,6 +151,70 @@ def test_a_merged_case_is_cancelled_and_its_messages_live_on(desk: Desk) -> None
     assert about_merged["identifier"] in message(desk, kept)["references"]
 
 
+def test_no_two_messages_have_one_name(desk: Desk) -> None:
+    """Of a merge, one case is told Cancel and the other Update; and earlier names stay what they were."""
+    kept = desk.arrive("fire")
+    desk.wait(5)
+    merged = desk.arrive("fire")
+    before = {each.told.identifier for each in everything_new(desk, ["firefighters"])}
+    assert before == {message(desk, case)["identifier"] for case in (kept, merged)}
+    desk.wait(5)
+    desk.ask(Action.MERGE, "firefighters", merged, other=kept)
+    cancel, update = message(desk, merged), message(desk, kept)
+    assert (cancel["msgType"], update["msgType"]) == ("Cancel", "Update")
+    assert update["incidents"].split() == ["0002", "0001"]
+    told = [each.told.identifier for each in everything_new(desk, ["firefighters"])]
+    assert sorted(told) == sorted([*before, cancel["identifier"], update["identifier"]])
+
+
+def test_pages_of_the_record_lose_and_double_no_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read entry by entry or all at once, the messages are the same, also where one moment made several."""
+    for verdict in (Verdict.DISPATCHED, Verdict.UNSURE, Verdict.NO_EMERGENCY):
+        case = desk.arrive(None if verdict is Verdict.NO_EMERGENCY else "fire", verdict=verdict)
+        desk.wait(5)
+    desk.ask(Action.DECIDE, "review", desk.arrived[1], other=desk.arrived[1], situation="normal")
+    desk.wait(5)
+    desk.ask(Action.FALSE_ALARM, "firefighters", desk.arrived[0])
+    departments = ["firefighters", "transit-police", "review"]
+    at_once = everything_new(desk, departments)
+    # What was sent home before anybody was told: its Cancel alone. It is a street without an emergency now.
+    assert [each.case_id for each in at_once] == [desk.arrived[0], desk.arrived[1], desk.arrived[0]]
+    monkeypatch.setattr(capchain, "PAGE", 1)
+    assert everything_new(desk, departments) == at_once
+    assert case not in [each.case_id for each in at_once]
+
+
+def everything_new(desk: Desk, departments: list[str]) -> list[capchain.News]:
+    """Every message, as somebody is told who begins at the beginning."""
+    return list(capchain.news_since(desk.engine, departments, desk.now - timedelta(days=1)))
+
+
+def test_a_message_that_was_overtaken_is_no_cancel(desk: Desk) -> None:
+    """What was called off and then called again: written late, the one in the middle is just an Update."""
+    case = desk.arrive("altercation")
+    for action in (Action.FALSE_ALARM, Action.REOPEN):
+        desk.wait(5)
+        desk.ask(action, "police-department", case)
+    desk.wait(5)
+    desk.ask(Action.FALSE_ALARM, "police-department", case)
+    kinds = []
+    for each in everything_new(desk, ["police-department"]):
+        with Session(desk.engine) as session:
+            found = session.get_one(Case, case)
+            text = cap_of(session, found, desk.routing, SOURCE, at=each.told.at)
+        SCHEMA.validate(text)
+        kinds.append(fields_of(ET.fromstring(text))["msgType"])  # noqa: S314 - our own
+    assert kinds == ["Alert", "Update", "Update", "Cancel"]
+
+
+@pytest.mark.parametrize("text", ["", "almenara-1", "almenara-" + "a" * 32 + "-20261399T000000000000", "x"])
+def test_a_name_that_is_none_of_ours_names_nothing(text: str) -> None:
+    """Only what we would have made is looked for."""
+    assert capchain.named(text) is None
+    made = capchain.identifier_of("a" * 32, NOW)
+    assert capchain.named(made) == ("a" * 32, NOW)
+
+
 def test_an_exercise_says_that_it_is_one(desk: Desk) -> None:
     """Nobody who reads it goes anywhere."""
     case = desk.arrive("fire")
@@ -191,7 +259,7 @@ def template(desk: Desk) -> Row:
 
 def test_whatever_strangers_write_the_message_is_valid(template: Row, desk: Desk) -> None:
     """Control characters, half characters, markup, bidirectional controls do no harm in labels and notes."""
-    told = [Told("almenara-1", desk.now), Told("almenara-2", desk.now)]
+    told, before = Told("almenara-2", desk.now), [Told("almenara-1", desk.now)]
 
     @effort(max_examples=150, deadline=None)
     @given(
@@ -201,7 +269,7 @@ def test_whatever_strangers_write_the_message_is_valid(template: Row, desk: Desk
         incident = {**template["incidents"][0], "label": text, "note": text, "number": "0001"}
         line = {**template["timeline"][-1], "actor": text, "text": text, "action": "note"}
         row = cast(Row, {**template, "incidents": [incident], "timeline": [line]})
-        made = cap_message(row, told, desk.routing, SOURCE)
+        made = cap_message(row, told, before, desk.routing, SOURCE)
         SCHEMA.validate(made.encode())
         info = fields_of(ET.fromstring(made))["info"]  # noqa: S314 - our own
         shown = info[0]["description"]

@@ -10,6 +10,7 @@ import xmlschema
 from conftest import make_photograph, wait_until
 from database_parts import migrated
 from deployment import Deployment
+from desk_parts import move
 from webhook_parts import Receiver, webhook
 
 from console.cap import NAMESPACE
@@ -21,6 +22,7 @@ from ingest.admission import admit
 from shared.broker import Broker, StoppedError
 from shared.dispatches import Decision
 from shared.errors import ConfigError
+from shared.moves import Action, append
 from shared.routing import Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
@@ -62,10 +64,20 @@ def dispatch_fire(broker: Broker, routing: Routing) -> None:
     finish(broker, [(each, decision) for each in made], Terms(routing=routing, keep_s=3600))
 
 
+def kinds(receiver: Receiver) -> list[str]:
+    """Of what came, valid all of it."""
+    found = []
+    for got in list(receiver.got):
+        RULES.validate(got.body)
+        kind = ET.fromstring(got.body).findtext(f"{{{NAMESPACE}}}msgType")  # noqa: S314 - our own
+        found.append(kind or "")
+    return found
+
+
 def test_a_case_is_posted_as_the_console_shows_it(
     deployment: Deployment, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Desk's record, webhook and `/api/cases/x/cap` say the same message, from one sender, as an exercise."""
+    """Webhook and `/api/cases/x/cap` say the same, from one sender, as an exercise; a false alarm is told."""
     settings = deployment.settings
     routing = Routing.load(settings.routing)
     deployment.extra_environ = {
@@ -108,6 +120,18 @@ def test_a_case_is_posted_as_the_console_shows_it(
 
     wait_until(reads, within_s=100, what=f"the console shows it; last {shown[-1:]}")
     assert shown[-1] == body
+    client = deployment.client()
+    for department in ("firefighters", "transit-police"):
+        # What departments do makes no dispatch, and is told all the same.
+        before = len(receiver.got)  # two in one transaction of the desk would be one message
+        append(client, move(Action.FALSE_ALARM, department, case or ""))
+        wait_until(lambda: len(receiver.got) > before, within_s=100, what="it is posted")  # noqa: B023
+    assert kinds(receiver) == ["Alert", "Update", "Cancel"]
+    since = "2026-11-24T10:00:00Z"
+    said = deployment.run("replay", "firefighters", "--since", since, "--webhook", "cad").stdout
+    assert said == "3 CAP messages are handed to webhook cad\n"
+    wait_until(lambda: len(receiver.got) >= 6, within_s=100, what="they come again")
+    assert len(set(receiver.ids())) == 3
     for name in ("webhooks", "web", "desk"):
         assert deployment.stop(name) == 0
 

@@ -77,18 +77,29 @@ def test_a_dispatch_is_posted_signed(broker: Broker, receiver: Receiver, tmp_pat
 def test_a_receiver_that_fails_is_tried_again(
     broker: Broker, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Errors, silence, a broken answer and Too Many Requests: the same id each time, until it is taken."""
-    monkeypatch.setattr(console.webhooks.posting, "TRY_S", 0.7)
-    receiver.answers = [500, "hang", "break", (429, {"Retry-After": "1"}), 204]
+    """Errors, silence and a broken answer: the same id each time, until it is taken."""
+    monkeypatch.setattr(console.webhooks.posting, "TRY_S", 1.0)
+    receiver.answers = [500, "hang", "break", 503, 204]
     with delivering(broker, webhook(receiver, tmp_path)):
         [sent] = fires(broker, 1)
-        wait_until(lambda: len(receiver.got) == 5, within_s=60, what="five tries")
+        wait_until(lambda: len(receiver.got) >= 5, within_s=60, what="five tries")
         settled(broker)
-    assert receiver.ids() == [sent] * 5
+    # On a busy machine an answer may come later than that short a time, and is tried for again.
+    assert receiver.ids() == [sent] * len(receiver.got)
     for got in receiver.got:
         got.verify()
-    times = [int(got.headers["webhook-timestamp"]) for got in receiver.got]
-    assert times[4] - times[3] >= 1
+
+
+def test_a_receiver_says_when_it_is_tried_again(broker: Broker, receiver: Receiver, tmp_path: Path) -> None:
+    """Too Many Requests with a time: not before it, though our own wait is far shorter."""
+    receiver.answers = [(429, {"Retry-After": "1"}), 204]
+    with delivering(broker, webhook(receiver, tmp_path)):
+        [sent] = fires(broker, 1)
+        wait_until(lambda: len(receiver.got) == 2, within_s=60, what="two tries")
+        settled(broker)
+    assert receiver.ids() == [sent] * 2
+    first_s, second_s = (int(got.headers["webhook-timestamp"]) for got in receiver.got)
+    assert second_s - first_s >= 1
 
 
 def test_what_a_receiver_refuses_is_a_dead_letter(broker: Broker, receiver: Receiver, tmp_path: Path) -> None:
@@ -318,10 +329,12 @@ def test_a_service_that_is_killed_loses_nothing(
     for kill in range(3):
         process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         ids += fires(broker, *range(100 * kill, 100 * kill + 12))
-        enough = len(receiver.got) + chance.randrange(3, 15)
-        wait_until(lambda: len(receiver.got) >= enough, within_s=60, what="it delivers")  # noqa: B023
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+        try:
+            enough = len(receiver.got) + chance.randrange(3, 15)
+            wait_until(lambda: len(receiver.got) >= enough, within_s=30, what="it delivers")  # noqa: B023
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=30)
     with delivering(broker, hook, abandoned_s=1.5):
         arrived(receiver, ids)
         settled(broker)

@@ -1,29 +1,22 @@
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-import xmlschema
 from conftest import make_entries
-from database_parts import migrated
-from desk_parts import Desk, open_desk
 from standardwebhooks import Webhook as Verifier
 from webhook_parts import OTHER_SECRET, SECRET, webhook, write_secret
 
 from console.cap import CapSource
 from console.webhooks.addresses import AddressRefusedError, addresses, is_refused
-from console.webhooks.bodies import Bodies, NotYetError
+from console.webhooks.bodies import Bodies
 from console.webhooks.fates import FEW_TRIES, MAX_TRIES, Answer, Fate, asked_s, fate_of, wait_s
 from console.webhooks.hooks import Form, load_webhooks
 from console.webhooks.posting import Poster
 from console.webhooks.signing import Signer
-from shared.broker import Broker
 from shared.dispatches import DispatchError
 from shared.errors import ConfigError
-from shared.keys import dispatch_key
 from shared.routing import Routing
 from shared.settings import Settings
 
@@ -125,7 +118,7 @@ def test_waits_grow_to_an_hour_and_heed_the_receiver() -> None:
     plain = [wait_s(Answer(status=500), tries) for tries in range(1, MAX_TRIES)]
     assert 1.5 <= plain[0] <= 2.5
     assert max(plain) <= 3600 * 1.25
-    assert 4 * 3600 < sum(plain) < 7 * 3600
+    assert 3.8 * 3600 < sum(plain) < 6.5 * 3600  # whatever the jitter
     assert wait_s(Answer(status=429, retry_after_s=90), 1) == 90
     assert wait_s(Answer(status=429, retry_after_s=1e9), 1) == 6 * 3600
 
@@ -243,36 +236,10 @@ def test_a_secret_that_is_spoilt_while_it_runs_leaves_the_old_one(tmp_path: Path
     assert signer.headers("id", "body", NOW) == before
 
 
-@pytest.fixture
-def desk(settings: Settings, broker: Broker) -> Iterator[Desk]:
-    """A desk on an empty record."""
-    with migrated(settings.database) as engine:
-        yield open_desk(settings, broker, engine)
-
-
-def test_a_case_as_cap_waits_for_the_desk(desk: Desk) -> None:
-    """Before the desk has the incident there is nothing to send yet; then it is a valid message."""
-    bodies = Bodies(desk.routing, CapSource(sender="desk.example.org"), desk.engine)
-    event = dict(make_entries(1, situation="fire"))["firefighters"].encode()
-    with pytest.raises(NotYetError):
-        bodies.of(event, Form.CAP)
-    desk.arrive("fire")
-    [(_, fields)] = _entries(desk.broker)
-    body = bodies.of(fields[b"event"], Form.CAP)
-    assert body.message_id == json.loads(fields[b"event"])["id"]
-    assert body.media_type.startswith("application/cap+xml")
-    schema = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "cap_rules.xsd"))
-    schema.validate(body.text)
-
-
-def _entries(broker: Broker) -> Any:
-    return broker.xrange(dispatch_key("firefighters"))
-
-
 @pytest.mark.parametrize("wrong", ["a\nb", "ñ", 7, None])
-def test_an_id_that_no_header_holds_is_no_dispatch(desk: Desk, wrong: object) -> None:
+def test_an_id_that_no_header_holds_is_no_dispatch(routing: Routing, wrong: object) -> None:
     """Whoever could write the stream must not write headers."""
     record = json.loads(dict(make_entries(1, situation="fire"))["firefighters"]) | {"id": wrong}
-    bodies = Bodies(desk.routing, CapSource(sender="x"), None)
+    bodies = Bodies(routing, CapSource(sender="x"), None)
     with pytest.raises(DispatchError):
         bodies.of(json.dumps(record).encode(), Form.CLOUDEVENTS)
