@@ -29,6 +29,7 @@ from shared.board import (
 )
 from shared.errors import ConfigError
 from shared.incidents import iso
+from shared.verdict import Verdict
 
 WRITES = {"almenara_writes": True}
 """Execution options of an engine whose transactions write: on SQLite they lock at once, since one that reads
@@ -187,13 +188,17 @@ def rows_of(session: Session, cases: Sequence[Case], *, whole: bool = False) -> 
 def _incidents(
     session: Session, case_ids: Sequence[str], most: int | None
 ) -> dict[str, tuple[int, list[IncidentPart]]]:
-    """How many incidents each case has, and the newest of them."""
+    """How many incidents each case has, the newest of them, and the oldest that waits for a decision."""
     case_id = IncidentRecord.case_id
     newest = (IncidentRecord.received_at.desc(), IncidentRecord.id)
+    oldest = (IncidentRecord.received_at, IncidentRecord.id.desc())
     ranked = (
         select(
             IncidentRecord,
             func.row_number().over(partition_by=case_id, order_by=newest).label("place"),
+            func.row_number()
+            .over(partition_by=(case_id, IncidentRecord.verdict), order_by=oldest)
+            .label("age"),
             func.count().over(partition_by=case_id).label("total"),
         )
         .where(case_id.in_(case_ids))
@@ -202,7 +207,9 @@ def _incidents(
     entity = aliased(IncidentRecord, ranked)
     query = select(entity, ranked.c.total).order_by(ranked.c.case_id, ranked.c.place)
     if most is not None:
-        query = query.where(ranked.c.place <= most)
+        # Whoever decides begins with the oldest, however many have come since.
+        first = (ranked.c.verdict == Verdict.UNSURE.value) & (ranked.c.age == 1)
+        query = query.where((ranked.c.place <= most) | first)
     found: dict[str, tuple[int, list[IncidentPart]]] = {}
     for record, total in session.execute(query):
         found.setdefault(record.case_id, (total, []))[1].append(_incident_part(record))

@@ -21,7 +21,8 @@ PAGE = 500
 KEEP_ENTRIES = 10_000
 """Changes that stay on a board; who was away for longer gets all open rows anew."""
 ROW_INCIDENTS = 12
-"""Newest incidents in a row; the rest are counted, and the desk's record has them."""
+"""Newest incidents in a row, and after them the oldest that a person has yet to decide; the rest are counted,
+and the desk's record has them."""
 ROW_TIMELINE = 12
 """Newest lines of the timeline in a row."""
 

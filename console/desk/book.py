@@ -219,11 +219,12 @@ class Book:
 
     def find_case(
         self,
-        situation: str,
+        situation: str | None,
         place: Coordinates,
         at: datetime,
         departments: Sequence[str],
         *,
+        verdict: Verdict = Verdict.DISPATCHED,
         exclude: Case | None = None,
     ) -> Case | None:
         """The nearest open case that an incident of a situation belongs to, if there is one.
@@ -232,11 +233,19 @@ class Book:
 
         Args:
             at: when the incident was received.
-            departments: who is told about the incident.
+            departments: who is told about the incident, or will be if nobody decides it.
+            verdict: what joins what: sure or decided ones each other, and those that nobody has decided.
             exclude: a case that it may not be.
         """
-        changed = self._touched.values()
-        near = cases_near(self.session, changed, self.settings, situation=situation, place=place, at=at)
+        near = cases_near(
+            self.session,
+            self._touched.values(),
+            self.settings,
+            situation=situation,
+            verdict=verdict,
+            place=place,
+            at=at,
+        )
         return next(
             (case for case in near if case is not exclude and self._is_joinable(case, departments)), None
         )
@@ -339,7 +348,9 @@ class Book:
 
     def _is_joinable(self, case: Case, departments: Sequence[str]) -> bool:
         states = {each.department: AssignmentState(each.state) for each in self.assignments(case)}
-        is_open = any(state in OPEN_STATES for word, state in states.items() if word != REVIEW)
+        if case.verdict != Verdict.UNSURE:
+            states.pop(REVIEW, None)
+        is_open = any(state in OPEN_STATES for state in states.values())
         return is_open and all(states[word] in OPEN_STATES for word in departments if word in states)
 
     def _take_over(self, into: Case, other: Assignment, numbers: tuple[str, str], actor: str) -> None:

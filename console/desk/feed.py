@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from console.desk.book import Book
 from console.desk.grouping import place_of
+from console.desk.guesses import concerned, likely, waits
 from console.desk.incidents import columns_of, is_news, is_unverified, told
 from console.desk.reviews import close_review, is_sampled
 from console.tables import DESK, Case, IncidentRecord
@@ -125,18 +126,33 @@ def _enter(book: Book, record: IncidentRecord, incident: Incident) -> None:
         else:
             book.tally.kept(record)
         return
-    departments = told(incident)
-    near = None
-    if record.verdict == Verdict.DISPATCHED and record.situation is not None:
-        near = book.find_case(record.situation, place_of(record), record.received_at, departments)
+    near = _near(book, record, incident)
     if near is None:
         near = book.open_case(record, unverified=is_unverified(incident))
+        if record.verdict == Verdict.UNSURE:
+            near.situation = _guess(book, record)
         book.write(near, "opened", actor=DESK, incident_id=record.id, text=record.number)
     else:
         book.place(record, near)
         near.last_incident_at = max(near.last_incident_at, record.received_at)
+        near.unverified = near.unverified or is_unverified(incident)
         book.write(near, "joined", actor=DESK, incident_id=record.id, text=record.number)
     _assign_told(book, near, record, incident)
+
+
+def _near(book: Book, record: IncidentRecord, incident: Incident) -> Case | None:
+    """The case of others of its kind: of one situation, or of one guess where nobody has decided."""
+    verdict, situation, departments = Verdict(record.verdict), record.situation, list(told(incident))
+    if verdict is Verdict.UNSURE:
+        situation, departments = _guess(book, record), concerned(likely(record, book.routing), book.routing)
+    elif situation is None:
+        return None
+    at = record.received_at
+    return book.find_case(situation, place_of(record), at, departments, verdict=verdict)
+
+
+def _guess(book: Book, record: IncidentRecord) -> str | None:
+    return next(iter(likely(record, book.routing)), None)
 
 
 def _assign_told(book: Book, case: Case, record: IncidentRecord, incident: Incident) -> None:
@@ -149,6 +165,9 @@ def _assign_told(book: Book, case: Case, record: IncidentRecord, incident: Incid
         due_at = None if is_unverified(incident) else record.decided_at + within
         review = book.assign(case, REVIEW, due_at=due_at)
         review.fell_back = review.fell_back or due_at is None
+        if due_at is not None:
+            # It goes out with those that wait already, or in its turn after those that have gone out.
+            review.due_at = min(review.due_at or due_at, due_at)
 
 
 def _update(book: Book, record: IncidentRecord, each: Decided) -> None:
@@ -176,7 +195,8 @@ def _catch_up(book: Book, case: Case, record: IncidentRecord, incident: Incident
         case.unverified = is_unverified(incident)
         _assign_told(book, case, record, incident)
     review = book.assignment(case, REVIEW)
-    if review is not None and is_unverified(incident):
+    others = [each for each in book.incidents(case) if each is not record]
+    if review is not None and is_unverified(incident) and not any(map(waits, others)):
         review.due_at, review.fell_back = None, True
     close_review(book, case, record.decided_by)
     book.touch(case)

@@ -23,17 +23,20 @@ def cases_near(
     changed: Iterable[Case],
     settings: Settings,
     *,
-    situation: str,
+    situation: str | None,
+    verdict: Verdict,
     place: Coordinates,
     at: datetime,
 ) -> list[Case]:
-    """Cases of a situation, decided or sure, in reach of a picture of it; nearest first.
+    """Cases of a situation in reach of a picture of it; nearest first.
 
     Within `group_radius_m` of the case's place and `group_within_s` of its last incident.
 
     Args:
         session: is not flushed for this, which would cost more than all the rest of bringing an incident in.
         changed: cases that the session has made or changed, and the database may not have so yet.
+        situation: None for what shows nobody anything.
+        verdict: `DISPATCHED`, decided or sure; or `UNSURE`, waiting for a person, or gone out UNVERIFIED.
         at: when the picture was received.
     """
     radius_m, within = settings.group_radius_m, timedelta(seconds=settings.group_within_s)
@@ -49,7 +52,7 @@ def cases_near(
         (place.distance_m(place_of(case)), case.id, case)
         for case in found.values()
         if case.situation == situation
-        and case.verdict == Verdict.DISPATCHED
+        and case.verdict == verdict
         and case.merged_into is None
         and abs(case.last_incident_at - at) <= within
     ]

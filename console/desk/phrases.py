@@ -9,6 +9,7 @@ from console.tables import Case, IncidentRecord
 from shared.moves import Action, AssignmentState
 from shared.routing import NORMAL, REVIEW, Routing, named
 
+_MOST_LISTED = 12
 _STATES = {
     AssignmentState.DISPATCHED: "waiting for somebody to acknowledge it",
     AssignmentState.ACKNOWLEDGED: "acknowledged",
@@ -84,6 +85,13 @@ def number_of(session: Session, case: Case) -> str:
         .limit(1)
     ).first()
     return first.number if first else case.id[:8]
+
+
+def listed(numbers: list[str]) -> str:
+    """Numbers of pictures, the oldest first; of many the first and the last, and how many there are."""
+    if len(numbers) <= _MOST_LISTED:
+        return ", ".join(numbers)
+    return f"{numbers[0]} to {numbers[-1]} ({len(numbers)} pictures)"
 
 
 def standing(state: AssignmentState) -> str:

@@ -1,21 +1,23 @@
 """Reviews: what a person decides a picture shows, and what goes out where nobody decides in time."""
 
 import hashlib
+from datetime import datetime
 
 from console.desk.amending import Ruling, rule, standing_in_broker
 from console.desk.assignments import advance, call, is_open, stand_down, state_of
 from console.desk.book import Book
 from console.desk.grouping import place_of
+from console.desk.guesses import concerned, likely, waits, waits_until
 from console.desk.incidents import is_undecided
-from console.desk.phrases import department_names, lasting, situation_name
+from console.desk.phrases import department_names, lasting, listed, situation_name
 from console.desk.refusals import RefusedError
 from console.tables import DESK, Case, IncidentRecord
 from shared.moves import Action, AssignmentState, Move
-from shared.routing import NORMAL, REVIEW, Routing
+from shared.routing import NORMAL, REVIEW
 from shared.verdict import Verdict
 
-_SECOND_SHARE = 0.5
-"""The second most likely situation counts too from this share of the first one's score on (DESIGN 3.9)."""
+PAGE = 200
+"""Pictures of one case that go out in one transaction, at most."""
 
 
 def is_sampled(incident_id: str, rate: float) -> bool:
@@ -78,25 +80,28 @@ def absorb(book: Book, record: IncidentRecord) -> Case:
 def fail_open(book: Book, case: Case) -> None:
     """Nobody decided in time: it goes to whom it most likely concerns, UNVERIFIED, and stays in review.
 
-    Does nothing that has been done, so that it may be repeated.
+    All pictures of the case that wait go out once the first of them has waited long enough: one row, one
+    call. A page of them at a time, the oldest first; where there are more, it stays due. Does nothing that
+    has been done, so that it may be repeated.
     """
     review = book.assignment(case, REVIEW)
     assert review is not None, "it fails open where a review is due"
-    undecided = [each for each in book.incidents(case) if each.verdict == Verdict.UNSURE]
-    for record in undecided:
+    every = [each for each in book.incidents(case) if waits(each)]
+    waiting = every[-PAGE:]
+    for record in waiting:
         incident = standing_in_broker(book, record)
         if incident is not None and incident.verdict != Verdict.UNSURE:
             absorb(book, record)
             return  # which may have closed, split or merged the case; the clock looks again at what is left
-    review.due_at, review.fell_back = None, True
-    if not undecided:
+    review.due_at, review.fell_back = review.due_at if waiting != every else None, True
+    if not waiting:
         return
-    book.tally.clock("unverified")
-    called: list[str] = []
-    for record in undecided:
+    came_at: dict[str, datetime] = {}
+    for record in waiting:
+        book.tally.clock("unverified")
         guesses = likely(record, book.routing)
-        departments = _whom_it_concerns(guesses, book.routing)
-        called += [word for word in departments if word not in called]
+        departments = concerned(guesses, book.routing)
+        came_at |= {word: max(record.joined_at, came_at.get(word, record.joined_at)) for word in departments}
         rule(
             book,
             case,
@@ -111,30 +116,30 @@ def fail_open(book: Book, case: Case) -> None:
                 note=f"Nobody decided within {lasting(book.settings.review_within_s)}",
             ),
         )
-    for department in called:
-        call(book, case, department, again=True)
+    for department, joined_at in came_at.items():
+        known = book.assignment(case, department)
+        # Who ended it with all of this before them is not called again for it.
+        call(book, case, department, again=known is not None and joined_at >= known.state_at)
     if case.verdict == Verdict.UNSURE:
-        case.situation, case.unverified = undecided[0].situation, True
-    numbers = ", ".join(record.number for record in undecided)
-    names = department_names(book.routing, called)
+        case.situation, case.unverified = waiting[0].situation, True
+    numbers = listed([record.number for record in reversed(waiting)])
+    names = department_names(book.routing, list(came_at))
     book.write(case, "failed_open", actor=DESK, department=REVIEW, text=f"{numbers} UNVERIFIED to {names}")
 
 
-def likely(record: IncidentRecord, routing: Routing) -> list[str]:
-    """The most likely situation of a picture, and the second if it is half as likely; none without scores."""
-    scores = {
-        word: score for word, score in record.scores.items() if word in routing.situations and score > 0
-    }
-    if not scores:
-        return [record.situation] if record.situation in routing.situations else []
-    ranked = sorted(scores, key=lambda word: (-scores[word], word != record.situation, word))
-    return [word for word in ranked[:2] if scores[word] >= _SECOND_SHARE * scores[ranked[0]]]
-
-
 def close_review(book: Book, case: Case, actor: str) -> None:
-    """End a case's review once every picture in it is decided."""
+    """End a case's review once every picture in it is decided; those that are left have their own time."""
     review = book.assignment(case, REVIEW)
-    if review is None or not is_open(review) or any(map(is_undecided, book.incidents(case))):
+    if review is None or not is_open(review):
+        return
+    records = book.incidents(case)
+    if left := [each for each in records if is_undecided(each)]:
+        # As long as the first of them, not as the one before that was decided: alarms tell of it.
+        since = min(min(each.decided_at, each.joined_at) for each in left)
+        review.state_at = max(review.state_at, min(since, book.now))
+        until = waits_until(records, book.settings, book.now)
+        if review.due_at is not None:
+            review.due_at = until and max(review.due_at, until)
         return
     # Not a move of the table: nobody can close a review, only decide what is in it.
     review.state, review.state_at, review.due_at = AssignmentState.CLOSED.value, book.now, None
@@ -185,9 +190,12 @@ def _placed(
     if (case.verdict, case.situation) == (Verdict.DISPATCHED, situation):
         return case
     others = [each for each in book.incidents(case) if each is not record]
-    if others and before == (Verdict.DISPATCHED, case.situation):
+    if others and before == (case.verdict, case.situation) and situation != case.situation:
         # It was put with them because it showed the same, and it does not. What a person merged stays.
-        case = book.split(case, record, actor=actor)
+        left, case = case, book.split(case, record, actor=actor)
+        if book.assignment(left, REVIEW) is not None:
+            book.assign(case, REVIEW, due_at=None)  # so that reviewers find it, and may decide otherwise
+        close_review(book, left, actor)
     elif any(each.verdict == Verdict.DISPATCHED for each in others):
         return case
     departments = book.routing.streams(situation)
@@ -208,7 +216,7 @@ def _without(book: Book, case: Case, record: IncidentRecord, actor: str) -> None
         return
     if left:
         case.verdict, case.situation = Verdict.UNSURE.value, left[0].situation
-        case.unverified = any(each.decided_by == DESK for each in left)
+        case.unverified = case.unverified or any(each.decided_by == DESK for each in left)
         return
     case.verdict, case.situation, case.unverified = Verdict.NO_EMERGENCY.value, None, False
     for assignment in book.assignments(case):
@@ -222,11 +230,3 @@ def _without(book: Book, case: Case, record: IncidentRecord, actor: str) -> None
                 incident_id=record.id,
                 text=f"{record.number}: no emergency",
             )
-
-
-def _whom_it_concerns(guesses: list[str], routing: Routing) -> list[str]:
-    if guesses:
-        return list(dict.fromkeys(word for guess in guesses for word in routing.streams(guess)))
-    fallback = routing.fallback.get(REVIEW)
-    # Without a guess and without a fallback: better everybody than nobody.
-    return [fallback] if fallback else list(routing.departments)

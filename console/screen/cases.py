@@ -98,11 +98,14 @@ def newest(row: Row) -> IncidentPart | None:
 
 
 def undecided(row: Row) -> IncidentPart | None:
-    """The picture that a reviewer decides: the newest one that the model was unsure of, else the newest."""
+    """The picture that a reviewer decides: the oldest one that the model was unsure of, else the newest.
+
+    Not the newest of them: another picture that joins must not come between who looks and the key they press.
+    """
     return next(
         (
             each
-            for each in row["incidents"]
+            for each in reversed(row["incidents"])
             if each["verdict"] == Verdict.UNSURE and each["decided_by"] in _NO_PERSON
         ),
         newest(row),

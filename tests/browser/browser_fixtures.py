@@ -26,7 +26,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"no browser to test with: none of {', '.join(BROWSERS)} is on the PATH")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        browser = playwright.chromium.launch(executable_path=path, args=arguments, timeout=120_000)
         yield browser
         browser.close()
 

@@ -18,7 +18,7 @@ def test_what_nobody_acknowledges_is_called_again_and_falls_back(people: People,
     consoles.photograph("fire", "silo")
     row = ana.row("silo")
     expect(row.get_by_text("called again", exact=False).first).to_be_visible()
-    expect(row).to_have_class(re.compile(r"\brepeated\b"))
+    expect(row).to_have_class(re.compile(r"\brepeated\b"))  # each call again marks it again
     expect(ana.page.get_by_role("log")).to_contain_text("Still unanswered: Fire")
     stands_in = pia.row("silo").get_by_role("listitem").filter(has_text="in place of Firefighters")
     expect(stands_in).to_contain_text("Police Department")

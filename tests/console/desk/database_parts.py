@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -54,8 +55,8 @@ def postgresql_cluster() -> Iterator[Path]:
         wait_until(lambda: _answers(folder), within_s=30, what=f"PostgreSQL answers; log: {folder}/log")
         yield folder
     finally:
-        server.terminate()
-        server.wait(timeout=30)
+        server.send_signal(signal.SIGINT)  # SIGTERM would wait for whoever is still connected
+        server.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -66,7 +67,8 @@ def postgresql_url(folder: Path) -> str:
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return f"postgresql+psycopg://almenara@/{name}?host={folder}"
+    # A busy machine may need longer for a connection than a console would wait.
+    return f"postgresql+psycopg://almenara@/{name}?host={folder}&connect_timeout=60"
 
 
 @contextmanager

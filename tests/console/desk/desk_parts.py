@@ -30,6 +30,9 @@ BEGIN = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HERE = Coordinates(latitude_deg=33.8568, longitude_deg=151.2153)
 ELSEWHERE = Coordinates(latitude_deg=19.4326, longitude_deg=-99.1332)
 
+FOG = {"fire": 0.3, "accident": 0.1}
+"""Scores of a picture that shows a fire, perhaps."""
+
 
 @dataclass
 class Desk:
@@ -71,6 +74,43 @@ class Desk:
         self.arrived.append(incident)
         self.hear(incident)
         return incident
+
+    def unsure(
+        self,
+        count: int = 1,
+        *,
+        guess: Mapping[str, float] = FOG,
+        place: Coordinates = HERE,
+        every_s: float = 0,
+    ) -> list[str]:
+        """Pictures that the model is unsure of, so many seconds apart, heard of in one page; their ids."""
+        ids = []
+        for _ in range(count):
+            number = len(self.arrived) + 1
+            ids.append(
+                decided(
+                    self.broker,
+                    self.routing,
+                    number,
+                    max(guess, key=guess.__getitem__, default=None),
+                    Verdict.UNSURE,
+                    scores=guess,
+                    place=place,
+                    now=self.now,
+                )
+            )
+            self.arrived.append(ids[-1])
+            self.wait(every_s)
+        with self.book() as book:
+            feed.apply(book, feed.fetch(self.broker, ids))
+        return ids
+
+    def forget(self) -> None:
+        """The record is a new one; the broker has what it had."""
+        with self.engine.begin() as connection:
+            for table in reversed(Case.metadata.sorted_tables):
+                if table.name != "ledger":
+                    connection.execute(table.delete())
 
     def hear(self, incident: str) -> None:
         """The desk takes up an incident as it stands in the broker."""

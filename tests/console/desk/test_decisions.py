@@ -118,6 +118,7 @@ def test_one_picture_in_two_cases_makes_them_one_group(
     assert group_of[f"{5:032x}"] == f"{5:032x}"
 
 
+@pytest.mark.timeout(600)  # hundreds of files, each flushed to the disk
 @pytest.mark.parametrize("count", [2, 3, 10, 200])
 def test_there_is_something_to_learn_from_and_to_check_with(
     engine: Engine, store: ImageStore, tmp_path: Path, count: int

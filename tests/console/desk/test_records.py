@@ -233,9 +233,9 @@ def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
 
         waiting = threading.Thread(target=lambda: outlast(write))
         waiting.start()
-        wait_until(lambda: logs, within_s=10, what="the wait is told")
+        wait_until(lambda: logs, within_s=30, what="the wait is told")
         other.rollback()
-        waiting.join(timeout=10)
+        waiting.join(timeout=60)
         other.close()
         with Session(engine) as session:
             assert session.scalars(select(Ledger.version)).one() == 7

@@ -1,3 +1,5 @@
+"""Reviews: what a person decides a picture shows, and where it belongs then."""
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -5,13 +7,11 @@ import pytest
 from database_parts import migrated
 from desk_parts import HERE, Desk, move, open_desk
 
-from console.desk import clock, moves
-from console.desk.reviews import is_sampled
+from console.desk import moves
 from shared.broker import Broker
 from shared.coordinates import Coordinates
 from shared.keys import INCIDENTS, incident_key
 from shared.moves import Action
-from shared.routing import Routing
 from shared.settings import Settings
 from shared.verdict import Verdict
 
@@ -25,21 +25,11 @@ def desk(settings: Settings, broker: Broker) -> Iterator[Desk]:
         yield open_desk(settings, broker, engine, sample_rate=0.0)
 
 
-@pytest.fixture
-def checking(settings: Settings, broker: Broker) -> Iterator[Desk]:
-    """A desk that has every picture without an emergency checked."""
-    with migrated(settings.database) as engine:
-        yield open_desk(settings, broker, engine, sample_rate=1.0)
-
-
 def decide(desk: Desk, incident: str, situation: str, **more: object) -> str:
     """A reviewer decides an incident in its case; the answer's reason."""
     case = desk.case_of(incident)
     words: dict[str, Any] = {"other": incident, "situation": situation, "by": "Marta", **more}
     return desk.ask(Action.DECIDE, "review", case, **words).reason
-
-
-# Decisions
 
 
 def test_a_decision_dispatches(desk: Desk) -> None:
@@ -248,9 +238,6 @@ def test_a_damaged_record_in_the_broker_stops_nobody(desk: Desk) -> None:
     assert desk.states(case)["firefighters"] == "dispatched"
 
 
-# Where a decided picture belongs
-
-
 def test_a_decided_picture_joins_the_case_nearby(desk: Desk) -> None:
     """An open case of that situation is in reach: one row, and nobody is alarmed anew."""
     fire = desk.arrive("fire", place=HERE)
@@ -333,210 +320,3 @@ def test_confirming_what_was_split_does_not_merge_it_again(desk: Desk) -> None:
     made = desk.case_of(other)
     assert decide(desk, other, "fire") == "applied"
     assert desk.case_of(other) == made != fire
-
-
-# Failing open
-
-
-def test_what_nobody_decides_goes_out_unverified(desk: Desk) -> None:
-    """After 120 s it goes to its most likely departments, marked; the review goes on."""
-    case = desk.arrive("fire", verdict=UNSURE, scores={"fire": 0.5, "accident": 0.24, "normal": 0.26})
-    assert desk.due() == 120
-    desk.tick(119)
-    assert desk.states(case) == {"review": "dispatched"}
-    desk.tick(1)
-    assert desk.states(case) == {
-        "review": "dispatched",
-        "firefighters": "dispatched",
-        "transit-police": "dispatched",
-    }
-    row = desk.row(case)
-    assert (row["verdict"], row["situation"], row["unverified"]) == ("unsure", "fire", True)
-    [line] = desk.lines(case, "failed_open")
-    assert line["text"] == "0001 UNVERIFIED to Firefighters and Transit Police"
-    told = desk.told("firefighters")[-1].data
-    assert (told["unverified"], told["decided_by"], told["verdict"]) == (True, "desk", "unsure")
-    assert told["units_of_assistance"] == ["UNVERIFIED Fire => Firefighters and Transit Police"]
-    assert told["message"] == "Nobody decided within 2 min"
-    assert desk.part(case, "review")["due_at"] == ""
-
-
-def test_a_second_guess_half_as_likely_counts(desk: Desk) -> None:
-    """Departments of both are called, each once."""
-    case = desk.arrive("fire", verdict=UNSURE, scores={"fire": 0.4, "accident": 0.2, "normal": 0.4})
-    desk.tick(120)
-    assert set(desk.states(case)) - {"review"} == {
-        "firefighters",
-        "transit-police",
-        "towing-unit",
-        "ambulance",
-    }
-    assert len(desk.told("transit-police")) == 1
-
-
-@pytest.mark.parametrize("scores", [{}, {"normal": 1.0}, {"fire": 0.0}, {"unheard_of": 0.9}])
-def test_without_a_guess_the_reviews_fallback_is_called(desk: Desk, scores: dict[str, float]) -> None:
-    """A quarantined picture shows nobody anything; somebody must look all the same."""
-    case = desk.arrive(None, verdict=UNSURE, scores=scores)
-    desk.tick(120)
-    assert desk.states(case) == {"review": "dispatched", "police-department": "dispatched"}
-    assert desk.told("police-department")[0].data["situation"] is None
-
-
-def test_without_a_guess_and_a_fallback_everybody_is_called(desk: Desk) -> None:
-    """Uncertainty fails open, whatever the routing file leaves out."""
-    desk.routing.fallback.clear()
-    case = desk.arrive(None, verdict=UNSURE)
-    desk.tick(120)
-    assert set(desk.states(case)) == {"review", *desk.routing.departments}
-
-
-def test_it_fails_open_once(desk: Desk) -> None:
-    """Ticking on, and a desk that died before it could note it, send nothing twice."""
-    case = desk.arrive("fire", verdict=UNSURE)
-    desk.wait(120)
-    with pytest.raises(ZeroDivisionError), desk.book() as book:
-        clock.tick(book)
-        raise ZeroDivisionError
-    for _ in range(3):
-        desk.tick(1)
-    assert desk.revisions_told("firefighters", case) == [2]
-    assert len(desk.lines(case, "failed_open")) == 1
-
-
-def test_it_fails_open_though_the_broker_has_the_incident_no_longer(desk: Desk) -> None:
-    """The boards call whoever must go."""
-    case = desk.arrive("fire", verdict=UNSURE)
-    desk.broker.delete(incident_key(case))
-    desk.tick(120)
-    assert desk.states(case)["firefighters"] == "dispatched"
-    assert desk.row(case)["unverified"]
-
-
-def test_it_fails_open_after_hours_without_a_desk(desk: Desk) -> None:
-    """At once, and its departments have their own time from then on."""
-    case = desk.arrive("fire", verdict=UNSURE)
-    desk.tick(7200)
-    assert desk.states(case)["firefighters"] == "dispatched"
-    assert desk.due() == 60
-
-
-def test_a_late_decision_verifies(desk: Desk) -> None:
-    """Whoever went out unverified hears that it is true, and whoever else must go is called."""
-    case = desk.arrive("fire", verdict=UNSURE)
-    desk.tick(120)
-    desk.ask(Action.ACKNOWLEDGE, "firefighters", case)
-    assert decide(desk, case, "accident", revision=1) == "applied"
-    row = desk.row(case)
-    assert (row["verdict"], row["situation"], row["unverified"]) == ("dispatched", "accident", False)
-    assert desk.states(case) == {
-        "review": "closed",
-        "firefighters": "acknowledged",
-        "transit-police": "dispatched",
-        "towing-unit": "dispatched",
-        "ambulance": "dispatched",
-    }
-    assert desk.revisions_told("firefighters", case) == [2, 3]
-    assert desk.revisions_told("ambulance", case) == [3]
-    assert desk.told("firefighters")[-1].data["unverified"] is False
-
-
-def test_a_late_no_emergency_sends_home(desk: Desk) -> None:
-    """Who has not acknowledged stays at home, who has reads it in the timeline, and all are told."""
-    case = desk.arrive("fire", verdict=UNSURE)
-    desk.tick(120)
-    desk.ask(Action.ACKNOWLEDGE, "firefighters", case)
-    assert decide(desk, case, "normal", revision=2) == "applied"
-    assert desk.states(case) == {
-        "review": "closed",
-        "firefighters": "acknowledged",
-        "transit-police": "false_alarm",
-    }
-    assert not desk.row(case)["unverified"]
-    for department in ("firefighters", "transit-police"):
-        assert desk.told(department)[-1].data["units_of_assistance"] == ["No emergency"]
-
-
-def test_what_a_department_had_dismissed_is_called_again_when_it_fails_open(desk: Desk) -> None:
-    """New evidence merged into what they had ended is in front of them again."""
-    fire = desk.arrive("fire")
-    unsure = desk.arrive("fire", verdict=UNSURE)
-    desk.ask(Action.MERGE, "firefighters", unsure, other=fire)
-    desk.ask(Action.FALSE_ALARM, "firefighters", fire)
-    desk.tick(120)
-    assert desk.states(fire)["firefighters"] == "dispatched"
-    assert desk.row(fire)["verdict"] == "dispatched"
-
-
-def test_of_two_equal_guesses_the_models_own_is_shown(desk: Desk) -> None:
-    """Both are called; the row says what the model said."""
-    case = desk.arrive("fire", verdict=UNSURE, scores={"accident": 0.4, "fire": 0.4, "normal": 0.2})
-    desk.tick(120)
-    assert desk.row(case)["situation"] == "fire"
-    assert desk.states(case)["ambulance"] == "dispatched"
-
-
-# Samples
-
-
-def test_a_sampled_picture_waits_for_nobody(checking: Desk) -> None:
-    """The model was sure that nothing is wrong: it is shown for checking, without a time."""
-    case = checking.arrive(None, verdict=Verdict.NO_EMERGENCY, scores={"normal": 0.9, "fire": 0.1})
-    assert checking.states(case) == {"review": "dispatched"}
-    assert checking.due() is None
-    checking.tick(86_400)
-    assert checking.states(case) == {"review": "dispatched"}
-
-
-def test_a_checked_sample_is_over(checking: Desk) -> None:
-    """Confirmed: nobody is told, and the decision is a label."""
-    case = checking.arrive(None, verdict=Verdict.NO_EMERGENCY, scores={"normal": 0.9, "fire": 0.1})
-    assert decide(checking, case, "normal") == "applied"
-    assert checking.states(case) == {"review": "closed"}
-    assert checking.picture(case)["decided_by"] == "Marta"
-
-
-def test_a_sample_that_shows_an_emergency_dispatches(checking: Desk) -> None:
-    """The model had missed it."""
-    case = checking.arrive(None, verdict=Verdict.NO_EMERGENCY, scores={"normal": 0.9, "fire": 0.1})
-    assert decide(checking, case, "fire") == "applied"
-    assert checking.states(case) == {
-        "review": "closed",
-        "firefighters": "dispatched",
-        "transit-police": "dispatched",
-    }
-
-
-def test_a_sample_beside_what_was_decided_does_not_fail_open(checking: Desk) -> None:
-    """The time was for the unsure picture, which was decided in time."""
-    sample = checking.arrive(None, verdict=Verdict.NO_EMERGENCY, scores={"normal": 0.9, "fire": 0.1})
-    case = checking.arrive("fire", verdict=UNSURE)
-    assert checking.ask(Action.MERGE, "review", sample, other=case).accepted
-    assert decide(checking, case, "normal") == "applied"
-    checking.tick(120)
-    assert checking.states(case) == {"review": "dispatched"}
-    assert checking.lines(case, "failed_open") == []
-
-
-def test_an_unsampled_picture_can_be_decided_from_the_history(desk: Desk) -> None:
-    """What was on no board becomes an emergency, with a row."""
-    case = desk.arrive(None, verdict=Verdict.NO_EMERGENCY, scores={"normal": 0.9, "fire": 0.1})
-    assert desk.states(case) == {}
-    assert decide(desk, case, "fire") == "applied"
-    assert desk.states(case)["firefighters"] == "dispatched"
-
-
-def test_the_sample_is_a_share_and_always_the_same() -> None:
-    """About as many as the setting says, none at 0, all at 1."""
-    ids = [f"{number:032x}" for number in range(10_000)]
-    drawn = [each for each in ids if is_sampled(each, 0.02)]
-    assert 150 < len(drawn) < 250
-    assert drawn == [each for each in ids if is_sampled(each, 0.02)]
-    assert set(drawn) <= {each for each in ids if is_sampled(each, 0.1)}
-    assert not any(is_sampled(each, 0.0) for each in ids)
-    assert all(is_sampled(each, 1.0) for each in ids)
-
-
-def test_the_routing_file_names_who_looks_where_there_is_no_guess(settings: Settings) -> None:
-    """The default one does."""
-    assert Routing.load(settings.routing).fallback["review"] == "police-department"

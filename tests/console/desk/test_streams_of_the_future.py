@@ -5,8 +5,8 @@ from conftest import wait_until
 from database_parts import migrated
 from desk_parts import Desk, move, open_desk
 from redis.exceptions import ResponseError
+from service_parts import outcome, running
 from sqlalchemy.orm import Session
-from test_desk_service import outcome, running
 
 from console.desk import service
 from console.desk.intake import Entry, Intake
@@ -18,6 +18,9 @@ from shared.settings import Settings
 
 LAST = f"{2**64 - 1}-{2**64 - 1}"
 STREAM = moves_key("firefighters")
+
+
+# Several waits in one test, each of which may really be long where nothing else is idle.
 
 
 @pytest.fixture

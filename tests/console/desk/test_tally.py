@@ -1,9 +1,10 @@
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import structlog
 from database_parts import migrated
-from desk_parts import Desk, open_desk
+from desk_parts import BEGIN, Desk, open_desk
 from sqlalchemy.orm import Session
 
 from console.desk.calls import OpenCalls
@@ -85,8 +86,9 @@ def test_what_was_undone_is_neither_counted_nor_said(desk: Desk) -> None:
     assert logs == []
 
 
-def test_open_calls_are_counted_by_department(desk: Desk) -> None:
+def test_open_calls_are_counted_by_department(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the age of the oldest; who answered, and departments that were not called, are 0."""
+    monkeypatch.setattr("console.desk.calls.utc_now", lambda: BEGIN + timedelta(seconds=42))
     case = desk.arrive("fire")
     desk.ask(Action.ACKNOWLEDGE, "transit-police", case)
     calls = OpenCalls()
@@ -96,7 +98,7 @@ def test_open_calls_are_counted_by_department(desk: Desk) -> None:
         {sample.labels["department"]: sample.value for sample in family.samples} for family in calls.collect()
     )
     assert numbers["firefighters"] == 1
-    assert ages["firefighters"] > 0
+    assert ages["firefighters"] == 42
     assert (numbers["transit-police"], ages["transit-police"]) == (0, 0)
     assert set(numbers) == {*desk.routing.departments, "review"}
 

@@ -118,13 +118,14 @@ def test_what_needs_nothing_is_not_asked() -> None:
 
 
 def test_a_reviewer_decides_what_is_undecided() -> None:
-    """In a case of several pictures it is the newest one that nobody decided, not the newest."""
+    """In a case of several pictures it is the oldest one that nobody decided, whatever joins meanwhile."""
     pictures = [
+        incident_part(4, NOW, verdict="unsure"),
         incident_part(3, NOW, verdict="dispatched", decided_by="Eva"),
         incident_part(2, NOW, verdict="unsure", decided_by="desk", revision=2),
         incident_part(1, NOW, verdict="dispatched"),
     ]
     row = unsure_row(1, incidents=pictures)
     assert decision(row, "fire") == {"situation": "fire", "other": case_id(2), "revision": 2}
-    found = undecided(make_row(1, incidents=pictures[2:]))
+    found = undecided(make_row(1, incidents=pictures[3:]))
     assert found is not None and found["id"] == case_id(1)

@@ -13,7 +13,7 @@ import { Pictures } from "./pictures.js";
 import { DecideButtons } from "./deciding.js";
 import { go } from "./router.js";
 import { KEYS } from "./row.js";
-import { anyMay, inReview, mayReview, newest } from "./rows.js";
+import { anyMay, inReview, mayReview, newest, undecided } from "./rows.js";
 import { store, useStore } from "./store.js";
 import { Timeline } from "./timeline.js";
 import { counted, t } from "./words.js";
@@ -24,6 +24,7 @@ export function CasePane({ id }) {
   const known = store.rows.get(id);
   const row = found && (!known || found.row.version >= known.version) ? found.row : known || found?.row;
   const pane = useRef(null);
+  const [chosen, choose] = useState("");
   useEffect(() => {
     store.change({ selected: id });
     pane.current?.focus({ preventScroll: true });
@@ -36,6 +37,9 @@ export function CasePane({ id }) {
   const incidents = found && found.row.incidents.length >= row.incidents.length ? found.row.incidents : row.incidents;
   const may = found?.may || {};
   const whole = { ...row, incidents };
+  const decides = inReview(row) && mayReview(store.me);
+  // What a reviewer decides here is the picture that is shown.
+  const shown = incidents.find((each) => each.id === chosen) || (decides ? undecided(whole) : newest(whole));
   return html`<section class="case" ref=${pane} tabindex="-1" aria-labelledby="case-title">
     ${head(whole)}
     ${trouble && html`<p class="trouble" role="alert">${trouble}</p>`}
@@ -43,10 +47,10 @@ export function CasePane({ id }) {
       <a href=${`/cases/${row.merged_into}`}>${t("case.merged_open")}</a></p>`}
     <div class="case-grid">
       <div class="case-left">
-        <${Pictures} row=${whole} may=${may} />
+        <${Pictures} row=${whole} incident=${shown} may=${may} onChoose=${choose} />
       </div>
       <div class="case-right">
-        ${inReview(row) && mayReview(store.me) && html`<${DecideButtons} row=${row} incident=${newest(row)} />`}
+        ${decides && html`<${DecideButtons} row=${row} incident=${shown} />`}
         <${Assignments} row=${row} may=${may} known=${found !== null} />
         <section class="card"><h2>${t("note.title")}</h2>
           ${anyMay(may, "note") && html`<${NoteField} onSend=${(text) => noteFrom(row, may, text)} />`}

@@ -7,13 +7,11 @@ import { useKeys } from "./keys.js";
 import { move } from "./moves.js";
 import { IconButton, Picture, situationName, whyUnsure } from "./parts.js";
 import { Scores } from "./scores.js";
-import { anyMay, newest, ranked } from "./rows.js";
+import { anyMay, ranked } from "./rows.js";
 import { clock, inFull } from "./times.js";
 import { t } from "./words.js";
 
-export function Pictures({ row, may }) {
-  const [chosen, choose] = useState("");
-  const incident = row.incidents.find((each) => each.id === chosen) || newest(row);
+export function Pictures({ row, incident, may, onChoose }) {
   const [why, setWhy] = useState("");
   const guess = why || incident.situation || ranked(incident)[0]?.[0] || "";
   const splitter = row.incidents.length > 1 && anyMay(may, "split");
@@ -22,7 +20,7 @@ export function Pictures({ row, may }) {
     <${Why} key=${incident.id} incident=${incident} situation=${guess} />
     ${row.incidents.length > 1 && html`<ul class="strip" aria-label=${t("case.all_pictures")}>
       ${row.incidents.map((each) => html`<li key=${each.id} class=${each.id === incident.id ? "chosen" : ""}>
-        <button onClick=${() => choose(each.id)} aria-pressed=${each.id === incident.id} title=${inFull(each.received_at)}>
+        <button onClick=${() => onChoose(each.id)} aria-pressed=${each.id === incident.id} title=${inFull(each.received_at)}>
           <${Picture} src=${pictureLink(each.id, 320)} alt="" lazy=${true} />
           <span>#${each.number} · ${clock(each.received_at)}</span>
         </button>

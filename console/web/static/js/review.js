@@ -8,7 +8,7 @@ import { useKeys } from "./keys.js";
 import { pendingOf } from "./moves.js";
 import { Picture, Place, situationName, whyUnsure } from "./parts.js";
 import { Why } from "./pictures.js";
-import { inReview, newest, ranked, reviewOf } from "./rows.js";
+import { inReview, ranked, reviewOf, undecided } from "./rows.js";
 import { useStore } from "./store.js";
 import { clock, countdown, until_s, useEachSecond } from "./times.js";
 import { toast } from "./toasts.js";
@@ -25,15 +25,16 @@ export function Review() {
   const shown_ms = useRef(0);
   const queue = store.review().filter((each) => !pendingOf(each.case).some((asked) => asked.action === "decide"));
   // The picture that is looked at stays, whatever comes in: a key must not decide another one.
-  const row = again || queue.find((each) => each.case === chosen) || queue[0];
+  const row = again?.row || queue.find((each) => each.case === chosen) || queue[0];
+  const incident = row && (again?.incident || undecided(row));
   useEffect(() => {
     if (row && row.case !== chosen) choose(row.case);
     shown_ms.current = performance.now();
-  }, [row?.case]);
+  }, [row?.case, incident?.id]);
 
   const say = async (about, incident, situation) => {
     if (performance.now() - shown_ms.current < STEADY_MS) return;
-    setSaid((before) => [{ row: about, situation }, ...before].slice(0, UNDONE));
+    setSaid((before) => [{ row: about, incident, situation }, ...before].slice(0, UNDONE));
     setAgain(null);
     choose("");
     // Who looks at it again knows what was decided: revision 0 is any.
@@ -50,18 +51,21 @@ export function Review() {
   };
   const undo = () => {
     if (!said.length) return;
-    setAgain(store.rows.get(said[0].row.case) || said[0].row);
+    const { row: about, incident } = said[0];
+    setAgain({ row: store.rows.get(about.case) || about, incident });
     setSaid((before) => before.slice(1));
   };
-  const keys = digits().map(([key, word]) => [key, () => row && say(row, newest(row), word)]);
+  const keys = digits().map(([key, word]) => [key, () => row && say(row, incident, word)]);
   const [on, back] = [() => step(1), () => step(-1)];
   useKeys({ ...Object.fromEntries(keys), j: on, ArrowDown: on, k: back, ArrowUp: back, u: undo });
 
   return html`<div class="review">
     <${Queue} queue=${queue} chosen=${row?.case} onChoose=${pick} />
-    ${row ? html`<${Question} key=${row.case} row=${row} again=${again !== null} onDecide=${say} />` : nothing(store)}
+    ${row
+      ? html`<${Question} key=${incident.id} row=${row} incident=${incident} again=${again !== null} onDecide=${say} />`
+      : nothing(store)}
     ${said.length > 0 && html`<button class="undo" onClick=${undo}>${icon("reopen")}
-      ${t("review.undo", { number: newest(said[0].row).number, situation: situationName(said[0].situation) })}
+      ${t("review.undo", { number: said[0].incident.number, situation: situationName(said[0].situation) })}
       <kbd>u</kbd></button>`}
   </div>`;
 }
@@ -77,9 +81,10 @@ function Queue({ queue, chosen, onChoose }) {
     <ul>${queue.map((row) => html`<li key=${row.case}>
       <button class=${row.case === chosen ? "chosen" : ""} aria-pressed=${row.case === chosen}
         onClick=${() => onChoose(row.case)}>
-        <${Picture} src=${pictureLink(newest(row).id, 320)} alt="" lazy=${true} />
-        <span class="queue-facts"><b>#${newest(row).number}</b>
-          <span>${guesses(newest(row))}</span></span>
+        <${Picture} src=${pictureLink(undecided(row).id, 320)} alt="" lazy=${true} />
+        <span class="queue-facts"><b>#${undecided(row).number}</b>
+          <span>${guesses(undecided(row))}</span>
+          ${row.incident_count > 1 && html`<span>${counted("count.pictures", row.incident_count)}</span>`}</span>
         <${Deadline} row=${row} />
       </button>
     </li>`)}</ul>
@@ -91,11 +96,11 @@ function guesses(incident) {
   return likely.map(([word, share]) => `${situationName(word)} ${percent(share)}`).join(", ") || t("case.no_scores");
 }
 
-function Question({ row, again, onDecide }) {
-  const incident = newest(row);
+function Question({ row, incident, again, onDecide }) {
   return html`<section class="question" aria-labelledby="question">
     <div class="question-head">
       <h1 id="question">${t("review.what")} <span class="number">#${incident.number}</span></h1>
+      ${row.incident_count > 1 && html`<span class="tag">${counted("count.pictures", row.incident_count)}</span>`}
       <${Deadline} row=${row} long=${true} />
       ${again && html`<span class="tag repeated">${t("review.again")}</span>`}
     </div>

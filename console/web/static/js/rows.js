@@ -134,6 +134,11 @@ export function newest(row) {
   return row.incidents[0] || NONE;
 }
 
+/** The incident that a reviewer decides: the oldest undecided one, which stays whatever joins; else the newest. */
+export function undecided(row) {
+  return row.incidents.findLast((each) => each.verdict === "unsure") || newest(row);
+}
+
 /** (word, share) of an incident's scores, the likeliest first. */
 export function ranked(incident) {
   return Object.entries(incident?.scores || {}).sort((one, other) => other[1] - one[1]);
