@@ -59,6 +59,7 @@ def replay(
     rate_per_s: float,
     seed: int,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path]:
     """Put pictures into an inbox, each at a place in the box; yields each file as it lands.
 
@@ -67,10 +68,11 @@ def replay(
         rate_per_s: photographs a second.
         seed: the same places for the same seed.
         sleep: waits seconds.
+        clock: gives seconds that never go back.
     """
     chance = random.Random(seed)  # noqa: S311 - places, not secrets
     inbox.mkdir(parents=True, exist_ok=True)
-    began_s = time.monotonic()
+    began_s = clock()
     for index, data in enumerate(pictures):
         latitude_deg, longitude_deg = (
             round(chance.uniform(*sorted((box[axis], box[axis + 2]))), 5) for axis in (0, 1)
@@ -83,7 +85,7 @@ def replay(
         temporary.write_bytes(data)
         temporary.rename(target)
         yield target
-        if (ahead_s := began_s + (index + 1) / rate_per_s - time.monotonic()) > 0:
+        if (ahead_s := began_s + (index + 1) / rate_per_s - clock()) > 0:
             sleep(ahead_s)
 
 

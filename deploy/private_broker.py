@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -111,7 +112,7 @@ class PrivateBroker:
                 f"the state folder can't be used: {error}",
                 remedy="set ALMENARA_STATE_DIR to a folder of your own",
             ) from error
-        if self._answers():
+        if self._is_taken():
             raise ConfigError(
                 f"a broker is running at {self.socket} already", remedy="stop the other `almenara up` first"
             )
@@ -130,6 +131,21 @@ class PrivateBroker:
                     f"the private broker did not start: {self._last_words()}", remedy=f"see {self._log}"
                 )
             time.sleep(0.02)
+
+    def _is_taken(self) -> bool:
+        """Whether anybody listens there, also one that does not answer: it loads its file, hangs, or ends.
+
+        Its socket taken away, it would go on writing to the files that the next one writes to.
+        """
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(2)
+            try:
+                line.connect(str(self.socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except OSError:  # so many wait there that no more may
+                return True
+        return True
 
     def _answers(self) -> bool:
         try:

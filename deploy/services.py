@@ -81,19 +81,24 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
     del make  # it holds the first model, which a swap must be able to free
     decoders.warm_up()
     service.warm_up()
+    code = 1
     try:
         if not stop():
             options.liveness.begin()
             service.work()
+        code = 0
     finally:
         options.liveness.end()
-        _end_whatever_hangs()
+        _end_whatever_hangs(code)
     return 0
 
 
-def _end_whatever_hangs() -> None:
-    """Give Python's own exit a few seconds: it waits for every thread, one that hangs in a driver too."""
-    last_resort = threading.Timer(WORKER_EXIT_S, os._exit, (1,))
+def _end_whatever_hangs(code: int) -> None:
+    """Give Python's own exit a few seconds: it waits for every thread, one that hangs in a driver too.
+
+    Then it ends with `code` all the same: on a machine that is busy, an exit that is in order takes longer.
+    """
+    last_resort = threading.Timer(WORKER_EXIT_S, os._exit, (code,))
     last_resort.daemon = True
     last_resort.start()
 

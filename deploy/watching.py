@@ -29,9 +29,9 @@ def watch(gather: Gather, console: Console, stop: Callable[[], bool] = lambda: F
     """Show it until Ctrl-C or `q`. A broker that goes away is said, with what was known last.
 
     Raises:
-        ConfigError: nobody looks: the output is no terminal.
+        ConfigError: nobody looks: the output is no terminal, or one on which nothing can be drawn anew.
     """
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         raise ConfigError("--live needs a terminal", remedy="in a pipe use --live --json, a line each second")
     known: dict[str, Any] | None = None
     away_since = ""

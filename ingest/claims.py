@@ -118,6 +118,10 @@ class Claims:
                 lock = _locked(lock_path)
                 if lock is None:
                     continue  # it lives
+                if not entry.is_dir():
+                    # It has just ended, or was adopted by another: the lock may be a new file, made by us.
+                    lock_path.unlink(missing_ok=True)
+                    continue
                 for claim in self._adopt_from(entry):
                     adopted.append(claim)  # at once: it is in our folder now, whatever fails next
                 lock_path.unlink(missing_ok=True)

@@ -11,6 +11,9 @@ from pathlib import Path
 from shared.errors import AlmenaraError, ConfigError
 from shared.incidents import iso, utc_now
 
+_ASIDE = ".almenara-"
+"""How the name of a file begins that is still copied from another file system."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
@@ -76,13 +79,13 @@ class Rejects:
                 reject = Reject(**json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError):
                 continue
-            if (self.folder / path.stem).is_dir():
+            if _has_file(path.with_suffix("")):
                 found.append(reject)
         return sorted(found, key=lambda reject: reject.rejected_at)
 
     def count(self) -> int:
         """How many files are here."""
-        return sum(1 for path in self.folder.glob("*.json") if path.with_suffix("").is_dir())
+        return sum(1 for path in self.folder.glob("*.json") if _has_file(path.with_suffix("")))
 
     def retry(self, file: Path, new_name: str | None = None) -> Path:
         """Put a rejected file back into its inbox, under a better name if one is given; returns where.
@@ -124,6 +127,14 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _has_file(folder: Path) -> bool:
+    """Whether the file that a reason is about is here: it comes after the reason, a large one much later."""
+    try:
+        return any(not name.startswith(_ASIDE) for name in os.listdir(folder))  # noqa: PTH208 - names will do
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _move(source: Path, target: Path) -> None:
     """Rename, or across file systems copy durably under a temporary name, rename, and remove the source."""
     try:
@@ -132,7 +143,7 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f"{_ASIDE}{uuid.uuid4().hex[:8]}.tmp")
     if source.is_symlink():
         temporary.symlink_to(source.readlink())
     else:

@@ -79,6 +79,7 @@ class Watch:
         self._observer = _observer(polling)
         self._passed_over: set[str] = set()
         self._watched: dict[Path, tuple[ObservedWatch, int]] = {}
+        self._removed: set[Path] = set()
         self._overflow_handler = _OverflowHandler(self)
 
     def start(self) -> None:
@@ -121,6 +122,10 @@ class Watch:
         """The system dropped events: look for what they would have told."""
         self.overflows += 1
 
+    def removed(self, inbox: Path) -> None:
+        """An inbox was removed, and nobody watches what is there now. From any thread."""
+        self._removed.add(inbox)
+
     def _ensure_watched(self, inbox: Path) -> None:
         """Watch an inbox, anew if the folder was replaced."""
         try:
@@ -128,17 +133,17 @@ class Watch:
         except OSError:
             inode = 0
         watch, watched_inode = self._watched.get(inbox, (None, 0))
-        if inode == watched_inode and watch is not None:
+        # One that is removed and made anew at once often has the number of the one before.
+        if inode == watched_inode and watch is not None and inbox not in self._removed:
             return
+        self._removed.discard(inbox)
         if watch is not None:
             self._observer.unschedule(watch)
             del self._watched[inbox]
         if not inode:
             return
         try:
-            watch = self._observer.schedule(
-                _Handler(self.sightings, inbox), str(inbox), recursive=self._recursive
-            )
+            watch = self._observer.schedule(_Handler(self, inbox), str(inbox), recursive=self._recursive)
         except OSError as error:
             log.warning("inbox can't be watched, scanning it instead", inbox=str(inbox), error=str(error))
             return
@@ -148,8 +153,8 @@ class Watch:
 class _Handler(FileSystemEventHandler):
     """Turns events into sightings. An exception would end watchdog's thread, so nothing here can raise."""
 
-    def __init__(self, sightings: "queue.SimpleQueue[Sighting]", inbox: Path) -> None:
-        self._sightings = sightings
+    def __init__(self, watch: Watch, inbox: Path) -> None:
+        self._watch = watch
         self._inbox = inbox
 
     def on_closed(self, event: FileSystemEvent) -> None:
@@ -168,10 +173,14 @@ class _Handler(FileSystemEventHandler):
         if not event.is_directory:
             self._saw(event.dest_path)
 
+    def on_deleted(self, event: FileSystemEvent) -> None:
+        if Path(os.fsdecode(event.src_path)) == self._inbox:
+            self._watch.removed(self._inbox)
+
     def _saw(self, path: bytes | str, *, closed: bool = False) -> None:
         found = Path(os.fsdecode(path))
         if is_candidate(found.name) and CLAIMS_FOLDER not in found.parts:
-            self._sightings.put(Sighting(self._inbox, found, closed))
+            self._watch.sightings.put(Sighting(self._inbox, found, closed))
 
 
 class _OverflowHandler(logging.Handler):

@@ -28,6 +28,8 @@ _HEADER = struct.Struct("!cI")
 _DONE, _REFUSED, _FAILED, _BROKEN = b"d", b"r", b"f", b"b"
 _TRIES = 2
 _OUT_OF_TIME = f"signal {signal.SIGPROF.value}"
+_DYING_S = 5.0
+"""A process closes its socket a moment before it has ended, a longer one on a busy machine; how counts."""
 _WORDS_CHARACTERS = 500
 _ERROR_BYTES = 20_000
 
@@ -101,10 +103,10 @@ class Confinement:
                 try:
                     return self._exchange(channel, request)
                 except TimeoutError as error:
-                    self._end()
+                    self._end(dying_s=0.0)
                     raise TooLongError(f"looking at it takes more than {self._answer_s:g} s") from error
                 except (OSError, EOFError, ValueError) as error:
-                    how = self._end()
+                    how = self._end(dying_s=0.0 if isinstance(error, ValueError) else _DYING_S)
                     if how == _OUT_OF_TIME:
                         raise TooLongError("looking at it takes too much of a core's time") from error
                     if not tries_left:
@@ -117,12 +119,12 @@ class Confinement:
     def close(self) -> None:
         """End the process, after the request that it is at; the next one would start it anew."""
         with self._turn:
-            self._end()
+            self._end(dying_s=0.0)
 
     def _started(self) -> socket.socket:
         if self._socket is not None and self._process is not None and self._process.poll() is None:
             return self._socket
-        self._end()  # what is left of one that ended by itself
+        self._end(dying_s=0.0)  # what is left of one that ended by itself
         ours, theirs = socket.socketpair()
         self._socket = ours
         try:
@@ -136,13 +138,13 @@ class Confinement:
                     start_new_session=True,  # Ctrl-C at our terminal is for us
                 )
             self._answer(ours, time.monotonic() + self._start_s)
-        except (OSError, EOFError, ValueError) as error:  # a timeout is an OSError
-            how = self._end()
+        except (OSError, EOFError, ValueError) as error:
+            how = self._end(dying_s=0.0 if isinstance(error, TimeoutError) else _DYING_S)
             raise ConfinementError(
                 f"a process to look at pictures does not start ({how})", remedy="it is tried again"
             ) from error
         except AlmenaraError:
-            self._end()
+            self._end(dying_s=0.0)
             raise
         return ours
 
@@ -161,16 +163,15 @@ class Confinement:
             return bytes(content)
         raise _error(kind, content)
 
-    def _end(self) -> str:
-        """Kill the process, if there is one; how it had ended, in words."""
+    def _end(self, *, dying_s: float) -> str:
+        """Kill the process, if there is one; how it had ended, in words: it has so long to end by itself."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if self._process is None:
             return "not started"
-        # One that has closed its end may be about to end by itself, and how is worth to know.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
+            self._process.wait(dying_s)
         code = self._process.poll()
         if code is None:
             self._process.kill()

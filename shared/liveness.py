@@ -42,10 +42,11 @@ class Liveness:
         self.ready = False
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """What systemd says in NOTIFY_SOCKET and WATCHDOG_USEC."""
+    def from_env(cls, environ: Mapping[str, str], *, clock: Callable[[], float] = time.monotonic) -> Self:
+        """What systemd says in NOTIFY_SOCKET and WATCHDOG_USEC; `clock` as for the constructor."""
         usec = environ.get("WATCHDOG_USEC", "")
-        return cls(environ.get("NOTIFY_SOCKET", ""), int(usec) / 1e6 if usec.isdigit() else 0.0)
+        watchdog_s = int(usec) / 1e6 if usec.isdigit() else 0.0
+        return cls(environ.get("NOTIFY_SOCKET", ""), watchdog_s, clock=clock)
 
     def turn(self) -> None:
         """The main loop turned once more, or waits for something on purpose."""

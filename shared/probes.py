@@ -138,6 +138,7 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.probes = probes
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._deadlines_s: dict[socket.socket, float] = {}
         """Of each connection, by the monotonic clock, oldest first."""
         self._ended: set[socket.socket] = set()
@@ -153,9 +154,12 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for one more: at the cost of the oldest."""
-        with self._lock:
-            if len(self._deadlines_s) + len(self._ended) >= 2 * CONNECTIONS:
+        """Whether there is room for one more: at the cost of the oldest.
+
+        On a busy machine threads notice late that they are ended: whoever comes next waits for that.
+        """
+        with self._room:
+            if not self._room.wait_for(self._has_room, timeout=REQUEST_S):
                 return False
             if len(self._deadlines_s) >= CONNECTIONS:
                 self._end(next(iter(self._deadlines_s)))
@@ -171,10 +175,14 @@ class _Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """It is over."""
-        with self._lock:
+        with self._room:
             self._deadlines_s.pop(request, None)
             self._ended.discard(request)
+            self._room.notify()
         super().shutdown_request(request)
+
+    def _has_room(self) -> bool:
+        return len(self._deadlines_s) + len(self._ended) < 2 * CONNECTIONS
 
     def _end(self, request: socket.socket) -> None:
         """Its thread then reads an end, and closes it."""

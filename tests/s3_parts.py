@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import fsspec
 from conftest import wait_until
+from ports import ReservedPort
 
 BUCKET = "photographs"
 
@@ -23,8 +24,8 @@ class S3Server:
 
     def __init__(self, **environ: str) -> None:
         """Start it; `environ` is moto's own."""
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port: int = taken.getsockname()[1]
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.environ = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "key",
@@ -59,7 +60,8 @@ class S3Server:
     def end(self) -> None:
         """Kill it, stopped or not."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
+        self._reserved.release()
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, "moto's server ended"

@@ -22,8 +22,10 @@ def single_threaded() -> Iterator[None]:
     """Threads waiting for each other on tensors this small cost minutes where other work shares the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def drawing(label: str, random: np.random.Generator) -> Image.Image:

@@ -1,5 +1,6 @@
 """What tests of the web console share: a real server on a real port, broker, record and desk, and users."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -17,7 +18,11 @@ from conftest import make_photograph, picture_bytes, wait_until
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session as Transaction
 
+import console.records
+import console.web.api_moves
+import console.web.connections
 import console.web.following
+import console.web.server
 from console.desk import feed
 from console.desk.book import writing
 from console.desk.publishing import publish
@@ -44,6 +49,18 @@ from shared.verdict import Verdict
 
 console.web.following.BLOCK_MS = 50  # a server stops once its reader's last read of a quiet board is over
 
+# On a busy machine a desk takes its time to begin, and a test between two lines of its own: neither is what
+# tests are about, but for those that set these themselves.
+console.web.api_moves.WAIT_S = 60
+console.web.connections.HEAD_S = console.web.connections.BODY_S = 600
+console.web.server.KEEP_ALIVE_S = 600
+console.records.BUSY_S = 60.0
+
+PATIENCE_S = 60.0
+"""For what another thread or process does; longer than any of it takes."""
+ANSWER_S = 90.0
+"""For an answer of the server; longer than a move waits for the desk."""
+
 PASSWORD = "salmon under the bridge"  # noqa: S105 - of users that tests make
 FOREIGN_ID = "f" * 32
 
@@ -66,6 +83,7 @@ class WebRig:
     Attributes:
         url: of the server, while it runs, whatever its users call it.
         app: the application, while it runs.
+        loop: the event loop that it runs in.
     """
 
     def __init__(self, settings: Settings, broker: Broker, *, explain: Any = None) -> None:
@@ -78,6 +96,7 @@ class WebRig:
         self.users = Users.load(settings.users_path)
         self.url = ""
         self.app: Any = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._explain = explain
         self._arrived = 0
         self._clients: list[httpx.Client] = []
@@ -120,15 +139,37 @@ class WebRig:
         self.app = self.make_app()
         stop, listening = threading.Event(), Queue[int]()
         settings = self.settings.override(web_port=0)
-        server = threading.Thread(target=serve, args=(self.app, settings, stop.is_set, listening.put))
+
+        def tell(port: int) -> None:
+            self.loop = asyncio.get_running_loop()
+            listening.put(port)
+
+        server = threading.Thread(target=serve, args=(self.app, settings, stop.is_set, tell))
         server.start()
         try:
-            self.url = f"http://127.0.0.1:{listening.get(timeout=20)}"
+            self.url = f"http://127.0.0.1:{listening.get(timeout=60)}"
             yield self
         finally:
             stop.set()
-            server.join(timeout=20)
+            server.join(timeout=60)
             assert not server.is_alive(), "the server did not stop"
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """The server's loop does nothing until the end of the block; what is sent waits in the kernel."""
+        assert self.loop is not None
+        holds, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            holds.set()
+            go_on.wait(timeout=60)
+
+        self.loop.call_soon_threadsafe(hold)
+        assert holds.wait(timeout=PATIENCE_S)
+        try:
+            yield
+        finally:
+            go_on.set()
 
     @property
     def parts(self) -> Parts:
@@ -138,7 +179,7 @@ class WebRig:
 
     def client(self, name: str = "") -> httpx.Client:
         """A browser; of a user, one who has logged in."""
-        client = httpx.Client(base_url=self.url, timeout=20, verify=_tls())
+        client = httpx.Client(base_url=self.url, timeout=ANSWER_S, verify=_tls())
         self._clients.append(client)
         if name:
             user = self.users.find(name)
@@ -159,7 +200,7 @@ class WebRig:
             yield
         finally:
             stop.set()
-            thread.join(timeout=20)
+            thread.join(timeout=60)
             assert not thread.is_alive(), "the desk did not stop"
 
     def arrive(
@@ -225,13 +266,22 @@ class WebRig:
     def read(self, version_of: str | None = None) -> None:
         """Wait until the server has read the board, and on it a case."""
         live = self.parts.live
-        wait_until(lambda: live.following, within_s=15, what="the server reads the board")
+        wait_until(lambda: live.following, within_s=PATIENCE_S, what="the server reads the board")
         if version_of is not None:
-            wait_until(lambda: live.row(version_of), within_s=15, what="the server knows the case")
+            wait_until(lambda: live.row(version_of), within_s=PATIENCE_S, what="the server knows the case")
+
+    def log_in(self, name: str = "ana", password: str = PASSWORD, **headers: str) -> httpx.Response:
+        """Log in as a browser does."""
+        credentials = {"name": name, "password": password}
+        return self.client().post("/api/session", json=credentials, headers=headers)
 
     def move(self, client: httpx.Client, case: str, **move: Any) -> httpx.Response:
         """Ask for a move."""
         return client.post(f"/api/cases/{case}/moves", json=move)
+
+    def moves_asked(self) -> int:
+        """Moves in all streams."""
+        return sum(self.broker.xlen(key) for key in self.broker.scan_iter(match="moves:*"))
 
     def close(self) -> None:
         """End what was started."""
@@ -254,15 +304,23 @@ class Stream:
         self.events: list[dict[str, Any]] = []
         self.ended = threading.Event()
         self.status = 0
-        self._connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
+        where = client.base_url
+        self._connection = http.client.HTTPConnection(where.host, where.port, timeout=ANSWER_S)
         self._headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
         if last_event_id is not None:
             self._headers["Last-Event-ID"] = last_event_id
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._response: Any = None
+        self._asked = False
+
+    def ask(self) -> None:
+        """Connect and ask, and wait for no answer: the block does, which asks where nobody has."""
+        if not self._asked:
+            self._asked = True
+            self._connection.request("GET", "/api/live", headers=self._headers)
 
     def __enter__(self) -> Self:
-        self._connection.request("GET", "/api/live", headers=self._headers)
+        self.ask()
         self._response = self._connection.getresponse()
         self.status = self._response.status
         self._thread.start()
@@ -271,14 +329,14 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._connection.sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join(timeout=20)
+        self._thread.join(timeout=PATIENCE_S)
         self._connection.close()
 
     def wait(self, kind: str, passes: Callable[[Any], object] = lambda _: True, count: int = 1) -> Any:
         """The data of the `count`th event of a kind that passes, once it is there."""
         wait_until(
             lambda: len(self.of(kind, passes)) >= count,
-            within_s=20,
+            within_s=PATIENCE_S,
             what=f"{count} {kind}; got {[each['event'] for each in self.events]}",
         )
         return self.of(kind, passes)[count - 1]

@@ -158,7 +158,7 @@ def _is_left(mark: Path) -> bool:
     """Whether the process that made a mark has died: its lock went with it, whatever its number was."""
     try:
         with mark.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may be looking at this moment
     except OSError:
         return False
     return True

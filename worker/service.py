@@ -281,12 +281,19 @@ class BatchWorker(BaseWorker):
                 release(self.connection, held, spend=False)
                 log.warning("gave jobs back to the queue", jobs=len(held))
             self.register_death()  # type: ignore[no-untyped-call]
-            self.unsubscribe()  # type: ignore[no-untyped-call]
+            self.unsubscribe()
         except RedisError as error:
             log.warning("left without saying goodbye to the broker", error=str(error))
         log.info("worker stopped", worker=self.name, **self._publisher.counts)
 
     # RQ's hooks, adapted.
+
+    def unsubscribe(self) -> None:
+        """Hear no more commands. RQ tells its thread only afterwards, which may wait for another minute."""
+        listener: Any = self.pubsub_thread  # RQ's type for it is None
+        if listener is not None:
+            listener.stop()
+        super().unsubscribe()  # type: ignore[no-untyped-call]
 
     def _set_connection(self, connection: "redis.Redis") -> "redis.Redis":
         """RQ would lengthen the socket timeout to fit its 7-minute pop; ours is short and fits as it is."""

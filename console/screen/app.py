@@ -12,6 +12,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from console.screen.actor import check_name
@@ -52,8 +53,7 @@ class DispatchConsole(App[None]):
     CSS = """
     #header, #said { height: 1; }
     #keys { height: auto; max-height: 2; background: $panel; }
-    #filter { height: 1; display: none; border: none; }
-    #filter.asked { display: block; }
+    #filter { height: 1; border: none; }
     #body { height: 1fr; }
     #cases { height: auto; min-height: 6; max-height: 50%; }
     #detail { height: 1fr; border-top: solid $accent; padding: 0 1; scrollbar-size-vertical: 1; }
@@ -68,7 +68,9 @@ class DispatchConsole(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"move('{action}')", show=False) for key, action in KEYS.items()),
         *(Binding(str(digit), f"digit({digit})", show=False) for digit in range(10)),
-        Binding("slash", "filter", show=False),
+        # Before whatever has the focus: its keys wait in a line of their own, and of keys that come together
+        # the next one would mean what it meant before. A letter of the filter would acknowledge a case.
+        Binding("slash", "filter", show=False, priority=True),
         Binding("escape", "out", show=False),
         Binding("enter", "whole", show=False),
         Binding("m", "mute", show=False),
@@ -101,6 +103,7 @@ class DispatchConsole(App[None]):
 
     def compose(self) -> ComposeResult:
         """Everything there is; the filter's line shows while it is written."""
+        self._filter.display = False
         yield self._texts["header"]
         with self._body:
             yield self._table
@@ -260,11 +263,14 @@ class DispatchConsole(App[None]):
         sure = [("leave", "leave it as it is"), ("change", f"change it to {name}")]
         self.push_screen(PickList(f"{number_of(row)} is decided already", sure), answered)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """A slash in the filter's line, or in a dialog, is a letter."""
+        return action != "filter" or (len(self.screen_stack) == 1 and self.focused is not self._filter)
+
     def action_filter(self) -> None:
         """Write what to look for; the list follows each letter."""
-        line = self._filter
-        line.add_class("asked")
-        line.focus()
+        self._filter.display = True
+        self._look_at(self._filter)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """A letter of the filter; dialogs have lines of their own."""
@@ -282,23 +288,25 @@ class DispatchConsole(App[None]):
             self._table.select(rows[0]["case"] if rows else "")
 
     def _end_filter(self) -> None:
-        self._filter.remove_class("asked")
-        self._table.focus()
+        self._filter.display = False
+        self._look_at(self._table)
+
+    def _look_at(self, widget: Widget) -> None:
+        self.screen.set_focus(widget)  # at once: `focus` would wait for its turn
 
     def action_out(self) -> None:
         """Out of the filter's line, or the whole-screen detail, or the filter."""
-        line, body = self._filter, self._body
-        if body.has_class("whole") and not line.has_class("asked"):
+        if self._body.has_class("whole") and not self._filter.display:
             self.action_whole()
             return
-        line.value = ""
+        self._filter.value = ""
         self._end_filter()
 
     def action_whole(self) -> None:
         """The detail on the whole screen, and back."""
         body = self._body
         body.toggle_class("whole")
-        (self._detail if body.has_class("whole") else self._table).focus()
+        self._look_at(self._detail if body.has_class("whole") else self._table)
 
     def action_mute(self) -> None:
         """Sound off, or on again."""

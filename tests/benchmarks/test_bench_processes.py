@@ -51,13 +51,13 @@ def test_a_tree_is_held_and_let_go(family: "subprocess.Popen[bytes]") -> None:
     hold([family.pid])
     wait_until(
         lambda: all(each.status() == psutil.STATUS_STOPPED for each in everyone),
-        within_s=10,
+        within_s=60,
         what="the tree to stop",
     )
     let_go([family.pid])
     wait_until(
         lambda: all(each.status() != psutil.STATUS_STOPPED for each in everyone),
-        within_s=10,
+        within_s=60,
         what="the tree to go on",
     )
 

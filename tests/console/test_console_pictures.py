@@ -148,7 +148,7 @@ def test_a_picture_that_kills_its_decoder_hurts_no_other(
     store: ImageStore, word: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused; the next picture is shown; it is not tried again for ten minutes, and then is."""
-    monkeypatch.setattr("console.pictures._ANSWER_S", 2.0)
+    monkeypatch.setattr("console.pictures._ANSWER_S", 2.0 if word == b"HANG" else 60.0)
     now_s = 1000.0
     pictures = Pictures(store, LIMIT, clock=lambda: now_s)
     killer = put(store, word + picture_bytes(1))
@@ -157,6 +157,7 @@ def test_a_picture_that_kills_its_decoder_hurts_no_other(
             with pytest.raises(DecoderKilledError) as caught:
                 pictures.jpeg(killer, 320)
             assert caught.value.reason == "kills_decoder"
+        pictures._decoder._answer_s = 60.0  # what is no killer may be slow on a busy machine
         good = pictures.jpeg(put(store, picture_bytes(2)), 320)
         assert good == thumbnail(picture_bytes(2), 320, max_pixels=LIMIT)
         store.remove(killer)

@@ -56,7 +56,7 @@ class Following:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
     def ended(self) -> bool:
         """Whether it has stopped reading."""
@@ -65,7 +65,7 @@ class Following:
     def wait(self, count: int) -> list[Entry]:
         """Wait until as many entries are read."""
         wait_until(
-            lambda: len(self.read) >= count, within_s=15, what=f"{count} entries, not {len(self.read)}"
+            lambda: len(self.read) >= count, within_s=60, what=f"{count} entries, not {len(self.read)}"
         )
         return self.read
 
@@ -156,7 +156,8 @@ def test_a_broken_entry_is_said_and_passed_over(broker: Broker, event: bytes) ->
     good += send(broker, "ambulance")
     with structlog.testing.capture_logs() as said:
         assert ids(list(Reader(broker, ["ambulance"]).backlog())) == good
-    assert [(line["log_level"], line["entry"]) for line in said] == [("error", broken)]
+    # Of all that is said meanwhile, by others' threads too, what is about an entry.
+    assert [(line["log_level"], line["entry"]) for line in said if "entry" in line] == [("error", broken)]
 
 
 def test_an_entry_without_its_field_is_passed_over(broker: Broker) -> None:
@@ -199,7 +200,7 @@ def start(settings: Settings) -> "subprocess.Popen[bytes]":
 def crash(process: "subprocess.Popen[bytes]") -> None:
     """End a broker as a power cut would."""
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 def test_a_crash_of_the_broker_loses_and_repeats_nothing(own: Settings) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+import ingest.claims
 from ingest.claims import CLAIMS_FOLDER, Claim, Claims, claimed_files
 
 # An ingester that claims every file, and then hangs until it is killed.
@@ -75,7 +77,7 @@ def put(inbox: Path, name: str = NAME, data: bytes = b"picture") -> Path:
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """End a process as a crash would."""
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 def taken(claims: Claims, path: Path) -> Claim:
@@ -122,7 +124,7 @@ def test_two_claimers_one_winner(claims: Claims, inbox: Path) -> None:
     won: dict[str, list[Claim]] = {"this": [], "other": []}
 
     def run(name: str, claimer: Claims) -> None:
-        together.wait()
+        together.wait(timeout=60)
         won[name] = [claim for path in paths if (claim := claimer.take(path))]
 
     threads = [threading.Thread(target=run, args=each) for each in (("this", claims), ("other", other))]
@@ -176,6 +178,23 @@ def test_adopting_leaves_no_trace_of_the_dead(claims: Claims, inbox: Path, hold:
     put(inbox)
     kill(hold())
     claims.adopt()
+    assert sorted(path.name for path in (inbox / CLAIMS_FOLDER).iterdir()) == ["this", "this.lock"]
+
+
+def test_one_that_ends_while_it_is_looked_at_leaves_no_trace(
+    claims: Claims, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the sight of its folder and the try of its lock both go: nothing is adopted, nothing left."""
+    other, locked = Claims(inbox, "other"), ingest.claims._locked
+
+    def late(path: Path) -> int | None:
+        other.close()
+        return locked(path)
+
+    monkeypatch.setattr(ingest.claims, "_locked", late)
+    with structlog.testing.capture_logs() as said:
+        assert claims.adopt() == []
+    assert [line for line in said if line["log_level"] == "warning"] == []
     assert sorted(path.name for path in (inbox / CLAIMS_FOLDER).iterdir()) == ["this", "this.lock"]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import wait_until
 from deployment import Deployment
 from PIL import ExifTags, Image
 
@@ -223,8 +222,7 @@ def test_a_heic_in_the_inbox_becomes_an_incident(deployment: Deployment) -> None
     """Through the real ingester, kept as it came."""
     deployment.start("ingest", "ingest")
     deployment.drop(1, data=heic())
-    deployment.wait_admitted(1, within_s=60)
-    wait_until(deployment.incidents, within_s=20, what="the incident")
+    deployment.wait_admitted(1, within_s=90)
     [incident] = deployment.incidents()
     assert incident["image"].endswith(".heic")
     assert ImageStore(deployment.settings.image_store_url).get(incident["image"]) == heic()

@@ -47,8 +47,9 @@ def running(service: IngestService) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert raised == []
+    assert not thread.is_alive(), "it goes on, beside the tests that follow"
 
 
 @pytest.fixture
@@ -98,12 +99,12 @@ def place(number: int) -> str:
 
 def wait_admitted(broker: Broker, count: int) -> None:
     """Wait until there are as many incidents."""
-    wait_until(lambda: len(all_ids(broker)) >= count, within_s=15, what=f"{count} incidents")
+    wait_until(lambda: len(all_ids(broker)) >= count, within_s=30, what=f"{count} incidents")
 
 
 def wait_rejected(rejects: Rejects, count: int) -> list[Reject]:
     """Wait until as many files are rejected; what they are."""
-    wait_until(lambda: len(rejects.listing()) >= count, within_s=15, what=f"{count} rejected files")
+    wait_until(lambda: len(rejects.listing()) >= count, within_s=30, what=f"{count} rejected files")
     return rejects.listing()
 
 
@@ -113,7 +114,7 @@ def test_files_become_incidents(service: Service, broker: Broker, store: ImageSt
         for number in range(10):
             drop(inbox, place(number), picture_bytes(number))
         wait_admitted(broker, 10)
-        wait_until(lambda: not claimed_files(inbox), within_s=5, what="the claims are released")
+        wait_until(lambda: not claimed_files(inbox), within_s=30, what="the claims are released")
     assert broker.llen("rq:queue:classify") == 10
     incidents = [Incident.fetch(broker, incident) for incident in all_ids(broker)]
     assert {each.photograph.name for each in incidents if each} == {place(number) for number in range(10)}
@@ -154,7 +155,7 @@ def test_bad_files_are_set_aside_with_their_reasons(
     with running(service()):
         listing = wait_rejected(rejects, 3)
         wait_admitted(broker, 1)
-        wait_until(lambda: len(words(broker.hgetall(COUNTS))) == 4, within_s=5, what="all is counted")
+        wait_until(lambda: len(words(broker.hgetall(COUNTS))) == 4, within_s=30, what="all is counted")
     assert {each.name: each.reason for each in listing} == {
         "link.jpeg": "not_a_file",
         "street.jpg": "no_coordinates",
@@ -179,7 +180,7 @@ def test_a_camera_may_use_its_name_again(service: Service, broker: Broker, inbox
     with running(service()):
         for number in range(6):
             drop(inbox, NAME, picture_bytes(number))
-            wait_until(lambda: not (inbox / NAME).exists(), within_s=10, what="the file is claimed")
+            wait_until(lambda: not (inbox / NAME).exists(), within_s=30, what="the file is claimed")
         wait_admitted(broker, 6)
 
 
@@ -189,17 +190,19 @@ def test_a_resend_makes_no_second_incident(service: Service, broker: Broker, inb
         drop(inbox, "33.8568, 151.2153 one.jpeg", picture_bytes(1))
         wait_admitted(broker, 1)
         drop(inbox, "33.8568, 151.2153 two.jpeg", picture_bytes(1))
-        wait_until(lambda: broker.hget(COUNTS, "seen") == b"1", within_s=10, what="the resend is counted")
+        wait_until(lambda: broker.hget(COUNTS, "seen") == b"1", within_s=30, what="the resend is counted")
     assert len(all_ids(broker)) == broker.llen("rq:queue:classify") == 1
 
 
 class FaultyStore(ImageStore):
-    """A store with a mistake of ours: it fails on one picture, and only on that."""
+    """A store that fails on one picture, and only on that: by default with a mistake of ours."""
+
+    fault: Exception = ZeroDivisionError("a fault of ours")
 
     def put_picture(self, data: bytes, sha256: str, extension: str, aside: Aside | None = None) -> str:
         """Fail on the picture with seed 13."""
         if data == picture_bytes(13):
-            raise ZeroDivisionError("a fault of ours")
+            raise self.fault
         return super().put_picture(data, sha256, extension, aside)
 
 
@@ -233,7 +236,7 @@ def test_a_picture_whose_place_is_taken_holds_up_no_other(
         wait_admitted(broker, 11)
         wait_until(
             lambda: [file.name for file in claimed_files(inbox)] == [place(3)],
-            within_s=15,
+            within_s=30,
             what="the others are let go",
         )
 
@@ -250,7 +253,7 @@ def test_a_store_that_is_away_is_waited_for(
         store.put_picture(b"", "00", "jpeg")
     with running(service(store)):
         drop(inbox, NAME, picture_bytes(1))
-        wait_until(lambda: claimed_files(inbox), within_s=10, what="the file is claimed")
+        wait_until(lambda: claimed_files(inbox), within_s=30, what="the file is claimed")
         assert not pictures.exists()
         pictures.mkdir()
         wait_admitted(broker, 1)
@@ -265,7 +268,7 @@ def test_two_ingesters_share_an_inbox(
         for number in range(60):
             drop(inbox, place(number), picture_bytes(number))
         wait_admitted(broker, 60)
-        wait_until(lambda: not claimed_files(inbox), within_s=5, what="the claims are released")
+        wait_until(lambda: not claimed_files(inbox), within_s=30, what="the claims are released")
     assert words(broker.hgetall(COUNTS)) == {"admitted": "60"}
     assert broker.llen("rq:queue:classify") == 60
     assert rejects.count() == 0
@@ -288,11 +291,14 @@ def test_a_claim_cleared_away_by_a_person_stops_nothing(
 ) -> None:
     """Whoever empties the claims folder takes that file; this is said, and the next one is taken in."""
     store = FaultyStore(settings.image_store_url)
+    store.fault = StoreAwayError("the store has no room for this one")
     with structlog.testing.capture_logs() as said, running(service(store)):
-        drop(inbox, place(13), picture_bytes(13))  # fails at first, so it is looked at again
-        wait_until(lambda: "a file could not be examined" in events(said), within_s=10, what="it fails")
+        drop(inbox, place(13), picture_bytes(13))  # it is looked at again, for as long as it is there
+        wait_until(
+            lambda: "photographs can't be stored, trying again" in events(said), within_s=30, what="said"
+        )
         shutil.rmtree(claimed_files(inbox)[0].parent)
-        wait_until(lambda: "a claimed file is gone" in events(said), within_s=10, what="it is missed")
+        wait_until(lambda: "a claimed file is gone" in events(said), within_s=30, what="it is missed")
         drop(inbox, NAME, picture_bytes(1))
         wait_admitted(broker, 1)
 
@@ -302,18 +308,32 @@ def events(said: Sequence[Mapping[str, Any]]) -> set[str]:
     return {line["event"] for line in said}
 
 
-def heartbeats(broker: Broker) -> list[dict[str, Any]]:
-    """What each ingester says of itself."""
-    return [json.loads(broker.get(key) or b"{}") for key in broker.scan_iter(match=INGESTER_PREFIX + "*")]
+def heartbeats(broker: Broker) -> list[tuple[dict[str, Any], int]]:
+    """What each ingester says of itself, and for how many milliseconds more."""
+    found = []
+    for key in set(broker.scan_iter(match=INGESTER_PREFIX + "*")):
+        with broker.pipeline(transaction=True) as pipeline:
+            pipeline.get(key)
+            pipeline.pttl(key)
+            about, left_ms = pipeline.execute()
+        if about is not None:  # it has not run out meanwhile
+            found.append((json.loads(about), left_ms))
+    return found
 
 
 def test_an_ingester_says_that_it_lives(service: Service, broker: Broker, inbox: Path) -> None:
     """The broker knows each ingester by name with its inboxes, for a while only."""
+    seen: list[tuple[dict[str, Any], int]] = []
+
+    def heard() -> bool:
+        seen[:] = heartbeats(broker)
+        return bool(seen)
+
     with running(service()):
-        wait_until(lambda: heartbeats(broker), within_s=10, what="a heartbeat")
-    (beat,) = heartbeats(broker)
+        wait_until(heard, within_s=30, what="a heartbeat")
+    ((beat, left_ms),) = seen
     assert beat["inboxes"] == [str(inbox.resolve())]
-    assert 0 < broker.ttl(INGESTER_PREFIX + beat["instance"]) <= 20
+    assert 0 <= left_ms <= 20_000
 
 
 def test_an_ingester_that_ends_leaves_no_litter(service: Service, broker: Broker, inbox: Path) -> None:
@@ -322,7 +342,7 @@ def test_an_ingester_that_ends_leaves_no_litter(service: Service, broker: Broker
         with running(service()):
             drop(inbox, place(number), picture_bytes(number))
             wait_admitted(broker, number)
-            wait_until(lambda: not claimed_files(inbox), within_s=5, what="the claim is released")
+            wait_until(lambda: not claimed_files(inbox), within_s=30, what="the claim is released")
     assert list((inbox / ".almenara").iterdir()) == []
 
 
@@ -357,5 +377,5 @@ def test_a_folder_in_the_inbox_is_said_to_be_passed_over(service: Service, inbox
     """Whoever drags a folder in is told, once, that nobody looks into it."""
     (inbox / "holiday").mkdir(parents=True)
     with structlog.testing.capture_logs() as said, running(service()):
-        wait_until(lambda: any("not looked into" in line["event"] for line in said), within_s=10, what="said")
+        wait_until(lambda: any("not looked into" in line["event"] for line in said), within_s=30, what="said")
     assert [line["folder"] for line in said if "not looked into" in line["event"]] == [str(inbox / "holiday")]

@@ -24,7 +24,7 @@ Make = Callable[..., Claim]
 
 @pytest.fixture
 def intake(settings: Settings, store: ImageStore) -> Intake:
-    limited = settings.override(max_file_bytes=200_000, max_pixels=100_000, settle_s=5.0)
+    limited = settings.override(max_file_bytes=200_000, max_pixels=100_000, settle_s=600.0)
     return Intake(limited, store, checking(limited), checking(limited))
 
 
@@ -32,7 +32,7 @@ def intake(settings: Settings, store: ImageStore) -> Intake:
 def claimed(tmp_path: Path) -> Make:
     """Make a claim of a file that was last changed so many seconds ago."""
 
-    def make(name: str, data: bytes, *, age_s: float = 60.0, subfolder: str = "") -> Claim:
+    def make(name: str, data: bytes, *, age_s: float = 3600.0, subfolder: str = "") -> Claim:
         path = tmp_path / "claim" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -187,13 +187,13 @@ def test_a_young_file_without_its_end_waits(intake: Intake, claimed: Make) -> No
     """Half a picture that changed a moment ago may be half-way; one that rests is rejected."""
     half = picture_bytes(1)[:-200]
     with pytest.raises(StillWritten):
-        examine(intake, claimed(NAME, half, age_s=0.0))
-    assert refusal(intake, claimed(NAME, half, age_s=30.0)).reason == "truncated"
+        examine(intake, claimed(NAME, half, age_s=60.0))
+    assert refusal(intake, claimed(NAME, half, age_s=1200.0)).reason == "truncated"
 
 
 def test_a_young_file_of_another_fault_does_not_wait(intake: Intake, claimed: Make) -> None:
     """What no writer could still put right is rejected at once."""
-    assert refusal(intake, claimed(NAME, b"no picture at all", age_s=0.0)).reason == "not_an_image"
+    assert refusal(intake, claimed(NAME, b"no picture at all", age_s=60.0)).reason == "not_an_image"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read leases are Linux's")

@@ -1,7 +1,5 @@
 """File names: a place is read however people write it, and nothing else is taken for one."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -334,13 +332,14 @@ REPEATED = (
 
 @pytest.mark.parametrize("piece", REPEATED.split("|"))
 def test_reading_never_takes_long(piece: str) -> None:
-    """A name of a hundred thousand characters is dealt with at once, whatever is repeated in it."""
-    started_s = time.monotonic()
+    """A name of a million characters is dealt with, whatever is repeated in it.
+
+    Reading that takes quadratic time would take hours: pytest's own limit ends it.
+    """
     try:
-        parse_name(piece * (100_000 // len(piece)))
+        parse_name(piece * (1_000_000 // len(piece)))
     except FileNameError as error:
         assert error.detail
-    assert time.monotonic() - started_s < 0.5
 
 
 @pytest.mark.parametrize("letter", ["N", "S", "W"])

@@ -1,10 +1,15 @@
+import itertools
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+import ingest.rejects
 from ingest.rejects import Rejects, shown
 from shared.errors import ConfigError, PermanentError
 
@@ -30,12 +35,9 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     memory = Path("/dev/shm")  # noqa: S108 - another file system is the point
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
-    folder = memory / f"almenara-test-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="almenara-test-", dir=memory))
     yield folder
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
 def put(folder: Path, name: str = NAME, data: bytes = b"picture") -> Path:
@@ -68,8 +70,13 @@ def test_the_reason_can_be_read_without_us(rejects: Rejects, inbox: Path) -> Non
     assert (reason["name"], reason["reason"]) == (NAME, "no_coordinates")
 
 
-def test_files_of_one_name_lie_side_by_side(rejects: Rejects, inbox: Path) -> None:
+def test_files_of_one_name_lie_side_by_side(
+    rejects: Rejects, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A camera that sends bad files under one name loses none; the oldest is listed first."""
+    seconds = itertools.count()
+    began = datetime(2026, 11, 24, tzinfo=UTC)
+    monkeypatch.setattr(ingest.rejects, "utc_now", lambda: began + timedelta(seconds=next(seconds)))
     added = [rejects.add(put(inbox, data=data), inbox, ERROR) for data in (b"one", b"two", b"three")]
     assert rejects.listing() == added
     assert [Path(each.path).read_bytes() for each in rejects.listing()] == [b"one", b"two", b"three"]
@@ -155,6 +162,38 @@ def test_a_damaged_reason_is_passed_over(rejects: Rejects, inbox: Path) -> None:
     with pytest.raises(ConfigError, match="reason"):
         rejects.retry(Path(added.path))
     assert Path(added.path).exists()
+
+
+def test_a_file_that_is_on_its_way_is_not_listed_yet(
+    rejects: Rejects, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason comes first; whoever sees it listed can try the file again at once."""
+    move, seen = ingest.rejects._move, []
+
+    def slowly(source: Path, target: Path) -> None:
+        seen.append((rejects.listing(), rejects.count()))
+        move(source, target)
+        seen.append((rejects.listing(), rejects.count()))
+
+    monkeypatch.setattr(ingest.rejects, "_move", slowly)
+    added = rejects.add(put(inbox), inbox, ERROR)
+    assert seen == [([], 0), ([added], 1)]
+
+
+def test_a_file_that_is_copied_from_another_disk_is_not_listed_yet(
+    rejects: Rejects, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes a while, under another name; it is listed when it is whole."""
+    sync, seen = os.fsync, []
+
+    def slowly(descriptor: int) -> None:
+        seen.append((rejects.listing(), rejects.count()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slowly)
+    added = rejects.add(put(elsewhere), elsewhere, ERROR)
+    assert seen == [([], 0)]
+    assert rejects.listing() == [added]
 
 
 def test_nothing_rejected_is_an_empty_listing(rejects: Rejects) -> None:

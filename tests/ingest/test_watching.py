@@ -1,7 +1,7 @@
+import contextlib
 import logging
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from ingest.claims import CLAIMS_FOLDER, Claims
 from ingest.watching import Sighting, Watch, find_candidates, is_candidate
@@ -19,21 +20,18 @@ from ingest.watching import Sighting, Watch, find_candidates, is_candidate
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
 
 NAME = "33.8568, 151.2153.jpeg"
-PAIRING_S = 0.5
-"""How long watchdog holds events back behind one of a name that left."""
 
-# Watches an inbox, says when it is ready, and then how often the system dropped events.
+# Watches an inbox, says when it is ready, and then when the system has dropped events.
 WATCHER = """
-import sys, threading, time
+import sys, threading
 from pathlib import Path
 from ingest.watching import Watch
 watch = Watch((Path(sys.argv[1]),), recursive=False, polling=False)
 watch.start()
 print("ready", flush=True)
-deadline_s = time.monotonic() + 10
-while not watch.overflows and time.monotonic() < deadline_s:
+while not watch.overflows:  # the test's own patience has an end
     threading.Event().wait(0.01)
-print("overflow" if watch.overflows else "nothing", flush=True)
+print("overflow", flush=True)
 watch.stop()
 """
 MAX_QUEUED = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -67,7 +65,7 @@ def start(inbox: Path) -> Iterator[Start]:
         watch.stop()
 
 
-def until(watch: Watch, path: Path, *, closed: bool | None = None, within_s: float = 5.0) -> list[Sighting]:
+def until(watch: Watch, path: Path, *, closed: bool | None = None, within_s: float = 30.0) -> list[Sighting]:
     """Sightings up to the first of a path (as closed or not, if it matters); fails where it does not come."""
     seen: list[Sighting] = []
     deadline_s = time.monotonic() + within_s
@@ -137,7 +135,7 @@ def test_subfolders_are_watched_on_request(inbox: Path, start: Start) -> None:
     until(watch, inbox / "north" / NAME, closed=True)
     (inbox / "south" / "gate").mkdir(parents=True)
     wait_until(
-        lambda: touched(watch, inbox / "south" / "gate" / NAME), within_s=5, what="a new folder is watched"
+        lambda: touched(watch, inbox / "south" / "gate" / NAME), within_s=30, what="a new folder is watched"
     )
 
 
@@ -193,36 +191,39 @@ def test_linked_folders_are_not_entered(inbox: Path, tmp_path: Path) -> None:
 
 
 @on_linux
-def test_claims_do_not_delay_what_comes_next(inbox: Path, start: Start) -> None:
+def test_claims_do_not_delay_what_comes_next(
+    inbox: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file renamed away holds up no later event: watchdog would wait half a second for its other half."""
+    # A minute in place of half a second: told apart from a busy machine's delays.
+    monkeypatch.setattr(InotifyMoveEventGrouper, "delay", 60.0)
     watch = start()
     claims = Claims(inbox, "this")
-    delays_s = []
-    for number in range(5):
-        before, after = inbox / f"{number}, 0.jpeg", inbox / f"{number}, 1.jpeg"
-        before.write_bytes(b"picture")
-        until(watch, before, closed=True)
-        claims.take(before)
-        began_s = time.monotonic()
-        after.write_bytes(b"picture")
-        until(watch, after, closed=True)
-        delays_s.append(time.monotonic() - began_s)
-    assert min(delays_s) < PAIRING_S * 0.8  # the best of five: a busy machine delays some, watchdog all
-    shutil.rmtree(inbox / CLAIMS_FOLDER)
+    before, after = inbox / "0.jpeg", inbox / "1.jpeg"
+    before.write_bytes(b"picture")
+    until(watch, before, closed=True)
+    assert claims.take(before)
+    after.write_bytes(b"picture")
+    until(watch, after, closed=True)
+    claims.close()
 
 
 @on_linux
 def test_dropped_events_are_noticed(inbox: Path) -> None:
     """A flood that is more than the kernel keeps for us is counted, so that the inbox is searched."""
     process = subprocess.Popen([sys.executable, "-c", WATCHER, str(inbox)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    process.send_signal(signal.SIGSTOP)
-    os.waitpid(process.pid, os.WUNTRACED)  # from here on it reads nothing
-    for number in range(int(MAX_QUEUED.read_text()) + 2000):
-        os.close(os.open(inbox / f"{number % 2}.jpeg", os.O_WRONLY | os.O_CREAT))
-    process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=30)[0] == b"overflow\n"
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # from here on it reads nothing
+        for number in range(int(MAX_QUEUED.read_text()) + 2000):
+            os.close(os.open(inbox / f"{number % 2}.jpeg", os.O_WRONLY | os.O_CREAT))
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == b"overflow\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_other_warnings_of_the_notifier_are_no_overflow(start: Start) -> None:
@@ -261,6 +262,25 @@ def test_an_inbox_that_comes_later_is_watched(inbox: Path, start: Start) -> None
     watch.scan()
     (inbox / NAME).write_bytes(b"picture")
     until(watch, inbox / NAME, closed=True)
+
+
+@on_linux
+def test_an_inbox_that_was_removed_and_made_anew_is_watched_anew(inbox: Path, start: Start) -> None:
+    """Many file systems give the new folder the number of the old one: that tells nobody."""
+    watch = start()
+    inbox.rmdir()
+    inbox.mkdir()
+
+    def seen_closed() -> bool:
+        watch.scan()
+        (inbox / NAME).write_bytes(b"picture")
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if watch.sightings.get(timeout=0.1).closed:
+                    return True
+        return False
+
+    wait_until(seen_closed, within_s=30, what="a close is told, which no scan can")
 
 
 def test_an_inbox_that_was_replaced_is_watched_anew(inbox: Path, tmp_path: Path, start: Start) -> None:

@@ -6,10 +6,21 @@ import os
 import signal
 import stat
 import sys
+import time
 from pathlib import Path
 
 from shared.confinement import cant_start, serve
 from shared.errors import ConfigError, PermanentError
+
+
+def sockets() -> list[int]:
+    """Descriptors of this process's sockets."""
+    found = []
+    for descriptor in range(3, 20):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                found.append(descriptor)
+    return found
 
 
 def answer(request: bytes) -> bytes:
@@ -37,12 +48,13 @@ def answer(request: bytes) -> bytes:
     if word == b"hang":
         signal.pause()
     if word == b"garble":
-        for descriptor in range(3, 20):
-            with contextlib.suppress(OSError):
-                if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                    continue
-                os.write(descriptor, rest)
-                os._exit(0)
+        os.write(sockets()[0], rest)
+        os._exit(0)
+    if word == b"end-slowly":
+        for descriptor in sockets():
+            os.close(descriptor)
+        time.sleep(0.5)  # as on a busy machine, where a process is stopped between its last steps
+        os.kill(os.getpid(), signal.SIGPROF)
     if word == b"eat":
         return str(len(mmap.mmap(-1, int(rest)))).encode()
     if word == b"spin":
@@ -61,6 +73,8 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["babbles"]:
         os.write(0, b"hello, this is no answer")
     elif sys.argv[1:] == ["bored"]:
-        serve(answer, memory_bytes=None, answer_s=60, idle_s=0.05)
-    else:
+        serve(answer, memory_bytes=None, answer_s=60, idle_s=2)
+    elif sys.argv[1:] == ["hasty"]:
         serve(answer, memory_bytes=2**30, answer_s=3)
+    else:
+        serve(answer, memory_bytes=2**30, answer_s=60)

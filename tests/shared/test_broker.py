@@ -3,6 +3,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def bent(own: tuple[PrivateBroker, Settings]) -> Iterator[Broker]:
     with connect(settings) as client:
         yield client
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 def fault_of(work: Callable[[], object]) -> RedisError:
@@ -74,15 +75,17 @@ def test_a_replica_can_be_waited_for(bent: Broker) -> None:
     assert is_broker_fault(fault_of(lambda: bent.get("key")))
 
 
-def test_a_wait_that_a_failover_ends_can_begin_again(bent: Broker) -> None:
+def test_a_wait_that_a_failover_ends_can_begin_again(
+    own: tuple[PrivateBroker, Settings], bent: Broker
+) -> None:
     """Who blocks on a queue when the broker becomes a replica is sent away with an error that passes."""
-    faults: list[RedisError] = []
-    waiting = threading.Thread(target=lambda: faults.append(fault_of(lambda: bent.blmove("from", "to", 4))))
-    waiting.start()
-    wait_until(lambda: bent.info("clients")["blocked_clients"], within_s=4, what="the client blocks")
-    bent.replicaof("127.0.0.1", "1")
-    waiting.join()
-    assert is_broker_fault(faults[0])
+    with connect(own[1]) as blocked, ThreadPoolExecutor(1) as pool:
+        # Longer than it takes to look and to turn, on however busy a machine.
+        blocked.connection_pool.connection_kwargs["socket_timeout"] = 100
+        waits = pool.submit(fault_of, lambda: blocked.blmove("from", "to", 90))
+        wait_until(lambda: bent.info("clients")["blocked_clients"], within_s=60, what="the client blocks")
+        bent.replicaof("127.0.0.1", "1")
+        assert is_broker_fault(waits.result(60))
 
 
 def test_a_broker_without_its_replicas_can_be_waited_for(bent: Broker) -> None:
@@ -98,7 +101,7 @@ def test_a_busy_broker_can_be_waited_for(own: tuple[PrivateBroker, Settings], be
     with connect(own[1]) as other:
         other.ping()  # connected before: a busy broker lets nobody in
         endless.start()
-        wait_until(lambda: is_busy(other), within_s=10, what="the broker is busy")
+        wait_until(lambda: is_busy(other), within_s=60, what="the broker is busy")
         assert is_broker_fault(fault_of(other.ping))
         other.script_kill()
     endless.join()
@@ -161,8 +164,10 @@ def test_a_late_broker_is_waited_for(own: tuple[PrivateBroker, Settings]) -> Non
     with structlog.testing.capture_logs() as lines, connect(settings) as client:
         assert patiently(lambda: client.incr("done"), sleep=sleep) == 1
     process[0].kill()
-    process[0].wait(timeout=10)
-    assert [line["event"] for line in lines] == ["broker away, waiting", "broker is back"]
+    process[0].wait(timeout=60)
+    # Others' threads may have something to say of their own.
+    said = [line["event"] for line in lines if line["event"].startswith("broker ")]
+    assert said == ["broker away, waiting", "broker is back"]
     assert len(slept) == 5
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from ports import ReservedPort
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from tls_parts import Authority, server_with_tls, terminating
@@ -61,17 +63,17 @@ def test_a_broker_with_tls_of_its_own_works(tmp_path: Path, authority: Authority
         pytest.skip("no redis-server or valkey-server with TLS on the PATH (Debian: redis-server)")
     for days, works in ((5, True), (-5, False)):
         cert, key = authority.certificate(days=days)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = ReservedPort()
         options = {
-            "port": "0", "tls-port": str(port), "tls-cert-file": str(cert), "tls-key-file": str(key),
+            "port": "0", "bind": "127.0.0.1", "tls-port": str(port.number),
+            "tls-cert-file": str(cert), "tls-key-file": str(key),
             "tls-ca-cert-file": str(authority.ca), "tls-auth-clients": "no", "save": "", "dir": str(tmp_path),
         }  # fmt: skip
         command = [server, *(part for name, value in options.items() for part in (f"--{name}", value))]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            settings = to(port, authority.ca)
-            wait_until(partial(listens, port), within_s=30, what="the server listens")
+            settings = to(port.number, authority.ca)
+            wait_until(partial(listens, port.number), within_s=60, what="the server listens")
             if works:
                 with connect(settings) as client:
                     assert client.ping()
@@ -79,7 +81,8 @@ def test_a_broker_with_tls_of_its_own_works(tmp_path: Path, authority: Authority
                 assert "expired" in refused(settings).detail
         finally:
             process.kill()
-            process.wait(timeout=30)
+            process.wait(timeout=60)
+            port.release()
 
 
 def listens(port: int) -> bool:
@@ -144,9 +147,11 @@ def answer_plainly(listening: socket.socket) -> None:
             accepted, _ = listening.accept()
         except OSError:
             return
-        with accepted:
+        with contextlib.suppress(OSError), accepted:
             accepted.recv(4096)
             accepted.sendall(b"-ERR Protocol error: expected '$', got ' '\r\n")
+            while accepted.recv(4096):  # to close with something unread would be to cut the line
+                pass
 
 
 def test_a_line_that_is_cut_while_it_is_made_passes(authority: Authority) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import wait_until
 
-from shared.confinement import Confinement, ConfinementError, DecoderKilledError
+from shared.confinement import Confinement, ConfinementError, DecoderKilledError, TooLongError
 from shared.errors import ConfigError, PermanentError
 
 Start = Callable[..., Confinement]
@@ -66,10 +66,12 @@ def test_a_refusal_comes_through_with_its_words(start: Start) -> None:
     assert caught.value.detail == "it is\\u001B[2J late"
 
 
-@pytest.mark.parametrize("word", [b"crash", b"raise", b"spin", b"eat 4000000000"])
-def test_a_request_that_kills_its_process_hurts_no_other(start: Start, word: bytes) -> None:
+@pytest.mark.parametrize(
+    ("word", "how"), [(b"crash", ""), (b"raise", ""), (b"spin", "hasty"), (b"eat 4000000000", "")]
+)
+def test_a_request_that_kills_its_process_hurts_no_other(start: Start, word: bytes, how: str) -> None:
     """A crash, an unforeseen error, endless work, endless memory: the next request has a new process."""
-    confined = start()
+    confined = start(*how.split())
     with pytest.raises(DecoderKilledError) as caught:
         confined.ask(word)
     assert caught.value.reason == "kills_decoder"
@@ -107,12 +109,20 @@ def test_a_process_that_was_taken_over_can_not_answer_just_anything(start: Start
 
 def test_a_request_that_hangs_is_given_up(start: Start) -> None:
     """After its time the process is killed, and no second one is spent on it."""
-    confined = start(answer_s=1.0)
+    confined = start()
     before = int(confined.ask(b"pid"))
-    with pytest.raises(DecoderKilledError, match="more than 1 s"):
+    confined._answer_s = 1.0  # of this request alone: the others may be slow on a busy machine
+    with pytest.raises(TooLongError, match="more than 1 s"):
         confined.ask(b"hang")
     assert not psutil.pid_exists(before)
+    confined._answer_s = 30.0
     assert confined.ask(b"echo alive") == b"alive"
+
+
+def test_how_a_process_ended_is_waited_for(start: Start) -> None:
+    """One that has closed its socket may have yet to end, and of what decides whether it is asked again."""
+    with pytest.raises(TooLongError, match="core's time"):
+        start().ask(b"end-slowly")
 
 
 def test_a_process_that_somebody_else_killed_costs_nobody_an_answer(start: Start, tmp_path: Path) -> None:
@@ -155,17 +165,17 @@ def test_a_process_that_does_not_become_ready_may_be_tried_again(start: Start, h
 
 def test_who_waits_too_long_for_others_is_told(start: Start) -> None:
     """One request at a time; the others don't wait for ever."""
-    confined = start(answer_s=30.0, wait_s=0.05)
+    confined = start(answer_s=60.0, wait_s=0.05)
     confined.ask(b"echo")
     with ThreadPoolExecutor(1) as pool:
         hangs = pool.submit(confined.ask, b"hang")
-        wait_until(confined._turn.locked, within_s=10, what="the first request has its turn")
+        wait_until(confined._turn.locked, within_s=30, what="the first request has its turn")
         with pytest.raises(ConfinementError) as caught:
             confined.ask(b"echo")
         assert caught.value.reason == "busy"
+        confined._answer_s = 1.0  # of its second try
         assert confined._process is not None
         confined._process.kill()
-        confined._answer_s = 0.5  # of its second try
         with pytest.raises(DecoderKilledError):
             hangs.result()
 
@@ -174,7 +184,7 @@ def test_an_idle_process_ends_and_comes_back(start: Start) -> None:
     """After a while without requests its memory is free; the next request does not notice."""
     confined = start("bored")
     first = psutil.Process(int(confined.ask(b"pid")))
-    wait_until(lambda: has_ended(first), within_s=10, what="the idle process ends")
+    wait_until(lambda: has_ended(first), within_s=60, what="the idle process ends")
     assert confined.ask(b"echo again") == b"again"
 
 
@@ -192,7 +202,7 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
     """Killed at whatever instant, a server leaves no decoder behind, not even one that hangs."""
     show = (
         "from shared.confinement import Confinement\n"
-        "confined = Confinement('confined_parts', answer_s=30)\n"
+        "confined = Confinement('confined_parts', 'hasty', answer_s=30)\n"
         "print(confined.ask(b'pid').decode(), flush=True)\n"
         "confined.ask(b'hang')"
     )
@@ -203,4 +213,4 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
         assert server.stdout is not None
         decoder = psutil.Process(int(server.stdout.readline()))
         server.kill()
-    wait_until(lambda: has_ended(decoder), within_s=10, what="the orphan ends")
+    wait_until(lambda: has_ended(decoder), within_s=60, what="the orphan ends")

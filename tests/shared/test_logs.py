@@ -20,6 +20,7 @@ log.info("taken in", files=3, name="Stra\\u00dfe \\udcff.jpg")
 thread = threading.Thread(target=lambda: log.warning("from a thread"))
 thread.start()
 thread.join()
+password = "hunter" + str(2)
 try:
     raise ValueError("a fault of ours")
 except ValueError:
@@ -89,8 +90,9 @@ def test_the_level_holds_back_what_is_below() -> None:
 
 
 def test_a_person_gets_lines_without_json() -> None:
-    """The console form reads as text, has no colours in a pipe, and shows the traceback."""
+    """The console form reads as text, has no colours in a pipe, and shows the traceback, but no variable."""
     text = spoken("console")
+    assert "hunter2" not in text
     assert "taken in" in text
     assert "ValueError: a fault of ours" in text
     assert "\x1b[" not in text

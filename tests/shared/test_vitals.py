@@ -21,6 +21,12 @@ from worker.executions import new_ids, renew, start
 DEPARTMENTS = ("firefighters", "ambulance")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape waits for its broker as long as a busy machine takes; who looks at that says less."""
+    monkeypatch.setattr(vital_metrics, "SCRAPE_S", 600.0)
+
+
 def alarms(broker: Broker, settings: Settings) -> str:
     """Every alarm."""
     return "\n".join(vitals.alarms(vitals.read(broker, settings, DEPARTMENTS)))
@@ -154,7 +160,8 @@ def test_a_broker_that_is_nearly_full_is_an_alarm(broker: Broker, settings: Sett
     """Nine tenths of its limit; one without a limit never is."""
     assert "memory" not in alarms(broker, settings)
     about: Any = broker.info("memory")
-    with limit(broker, int(about["used_memory"] * 1.05)):
+    # What it uses now is all of it: a tenth may go, or any more come, before we look.
+    with limit(broker, int(about["used_memory"])):
         assert "the broker's memory is" in alarms(broker, settings)
         assert scrape(broker, settings).total("almenara_broker_memory_limit_bytes") > 0
 

@@ -171,7 +171,7 @@ def test_progress_is_shown_to_those_who_ask(tmp_path: Path, capsys: pytest.Captu
     hashes(paths, Console(file=spoken))
     assert "comparing" in spoken.getvalue()
     hashes(paths)
-    assert capsys.readouterr() == ("", "")
+    assert "comparing" not in "".join(capsys.readouterr())
 
 
 def test_real_photographs_make_small_clusters() -> None:

@@ -1,6 +1,35 @@
+from collections import Counter
 from pathlib import Path
 
+from dataset_parts import many
+
 from training.dataset import Photograph, folds
+
+
+def test_folds_never_part_a_group() -> None:
+    """Every frame of an event is in one fold."""
+    photographs = many(*((f"g{n}", "fire", 1 + n % 7) for n in range(40)))
+    fold_of = folds(photographs, 5, seed=0)
+    pairs = {(p.group, fold) for p, fold in zip(photographs, fold_of, strict=True)}
+    assert len(pairs) == 40
+
+
+def test_folds_are_balanced_by_class() -> None:
+    """A rare class is spread over all folds as evenly as a common one."""
+    photographs = many(
+        *((f"f{n}", "fire", 1) for n in range(50)), *((f"r{n}", "robbery", 1) for n in range(10))
+    )
+    fold_of = folds(photographs, 5, seed=3)
+    counts = Counter((p.label, fold) for p, fold in zip(photographs, fold_of, strict=True))
+    assert {counts["fire", fold] for fold in range(5)} == {10}
+    assert {counts["robbery", fold] for fold in range(5)} == {2}
+
+
+def test_folds_follow_the_seed() -> None:
+    """The same seed deals the same way, another one otherwise."""
+    photographs = many(*((f"g{n}", "fire", 1) for n in range(30)))
+    assert folds(photographs, 5, seed=1) == folds(photographs, 5, seed=1)
+    assert folds(photographs, 5, seed=1) != folds(photographs, 5, seed=2)
 
 
 def test_folds_are_dealt_evenly_however_few_there_are() -> None:

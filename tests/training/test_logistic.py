@@ -1,10 +1,19 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from training_parts import single_threaded
 
 from shared.verdict import softmax
 from training import logistic
 
 CLASSES = ("fire", "protest", "normal")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with single_threaded():
+        yield
 
 
 def clouds(count: int = 300, spread: float = 0.6) -> tuple[np.ndarray, np.ndarray]:

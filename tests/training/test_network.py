@@ -1,12 +1,20 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
-from training_parts import TINY, random_state
+from training_parts import TINY, random_state, single_threaded
 
 from training.backbone import Backbone, backbone_of
 from training.network import Hardware, Network, logits
 
 WEIGHTS = backbone_of({name: tensor.numpy() for name, tensor in random_state().items()}, "random weights")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with single_threaded():
+        yield
 
 
 def pixels(count: int = 3) -> np.ndarray:

@@ -1,11 +1,12 @@
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet34
-from training_parts import random_state
+from training_parts import random_state, single_threaded
 
 from shared.checkpoint import Checkpoint
 from shared.errors import ConfigError
@@ -13,6 +14,12 @@ from shared.verdict import Thresholds
 from training.old_models import class_name, import_model
 
 SIX = ("flood_risk", "fire", "protest", "accident", "altercation", "robbery")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with single_threaded():
+        yield
 
 
 def old_model(classes: int, *, of_children: bool) -> torch.nn.Sequential:

@@ -1,15 +1,23 @@
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from training_parts import single_threaded
 
 from training.dataset import Photograph
 from training.targets import from_labels, from_teacher
 
 CLASSES = ("fire", "protest", "normal")
 QUIET = Console(file=StringIO())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with single_threaded():
+        yield
 
 
 def photographs(labels: list[str]) -> list[Photograph]:

@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import wait_until
 from PIL import Image
 from rich.console import Console
 from training_parts import TINY, class_folders, indexed_folder, random_weights, single_threaded
@@ -23,6 +22,8 @@ from training.outcome import Outcome
 from training.resume import NAME
 from training.schedule import Schedule
 from training.tune import train_tuned
+
+pytestmark = pytest.mark.timeout(900)  # ten processes at once make minutes of seconds
 
 SCHEDULE = Schedule(cycles=((8, 2e-3),), batch=6, sizes_px=((0.0, 32), (0.5, 64)), views=3, average=0.5)
 
@@ -95,16 +96,15 @@ def test_a_killed_run_ends_with_the_same_model(
     """Killed after an epoch and begun again, the last bit of every weight is as if nothing had happened."""
     code = (
         "import sys, pathlib, torch, test_tune, training.dataset as d; torch.set_num_threads(1); "
-        "f, w, o = map(pathlib.Path, sys.argv[1:]); test_tune.tuned(d.read_folder(f), w, o)"
+        "f, w, o = map(pathlib.Path, sys.argv[1:]); "
+        "test_tune.tuned(d.read_folder(f), w, o, say=test_tune.after_an_epoch(test_tune.killed))"
     )
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{here.parent.parent}"}
     command = [sys.executable, "-c", code, str(folder), str(weights), str(tmp_path)]
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    kept = tmp_path / NAME / "epoch.pt"
-    wait_until(lambda: kept.exists() or process.poll() is not None, within_s=90, what="a first epoch")
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was still at work"
+    died = subprocess.run(command, env=environment, start_new_session=True, check=False, timeout=600)
+    assert died.returncode == -signal.SIGKILL, "it was still at work"
+    assert (tmp_path / NAME / "epoch.pt").is_file()
     said: list[str] = []
     resumed = tuned(read_folder(folder), weights, tmp_path, say=said.append)
     assert resumed.epochs == whole_run.epochs
@@ -115,7 +115,7 @@ def test_a_killed_run_ends_with_the_same_model(
 def test_what_a_run_left_is_for_that_run_alone(folder: Path, weights: Path, tmp_path: Path) -> None:
     """With another seed, the error says what differs; nothing is trained on another run's half-done work."""
     with pytest.raises(KeyboardInterrupt):
-        tuned(read_folder(folder), weights, tmp_path, say=_interrupt_after_an_epoch())
+        tuned(read_folder(folder), weights, tmp_path, say=after_an_epoch(interrupted))
     with pytest.raises(ConfigError, match="seed was 0 and is 1"):
         tuned(read_folder(folder), weights, tmp_path, seed=1)
 
@@ -225,12 +225,23 @@ def test_a_class_without_a_readable_photograph_is_named(folder: Path, weights: P
         tuned(only_val, weights, tmp_path)
 
 
-def _interrupt_after_an_epoch() -> Any:
+def after_an_epoch(end: Callable[[], None]) -> Callable[[str], None]:
+    """Takes what a run says, and ends it when it has said how its first epoch was."""
     lines: list[str] = []
 
     def say(line: str) -> None:
         lines.append(line)
         if len(lines) == 6:  # three sentences about the split, device, header, first epoch
-            raise KeyboardInterrupt
+            end()
 
     return say
+
+
+def interrupted() -> None:
+    """As by Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def killed() -> None:
+    """This process and those that it has started, as by the system when memory is short."""
+    os.killpg(0, signal.SIGKILL)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0  # longer than any test waits: a gate that opens by itself would change what is tested
 
 
 def wait_for(gate: str) -> None:

@@ -1,7 +1,9 @@
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -22,6 +24,13 @@ from worker.inference import Pixels
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[[str], Engine]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_end_here() -> Iterator[None]:
+    """What a test's failed pass keeps alive is freed here: not at any time, in any thread of a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +98,8 @@ def test_a_read_only_batch_is_scored(engine: Engine, batch: Pixels) -> None:
     """Pixels in shared memory, which nobody may write, do no harm."""
     frozen = batch.copy()
     frozen.flags.writeable = False
-    assert np.array_equal(engine.scores(frozen), engine.scores(batch))
+    off = tolerance(engine)  # two passes may add up in another order
+    np.testing.assert_allclose(engine.scores(frozen), engine.scores(batch), rtol=off, atol=off)
 
 
 def test_a_large_batch_is_that_of_its_parts(engine: Engine) -> None:
@@ -129,8 +139,11 @@ def test_scores_that_are_not_finite_are_an_engine_error(
 
 
 def test_warm_up_measures_seconds_an_image(engine: Engine) -> None:
-    """The measurement is of one photograph at the checkpoint's size: milliseconds, not batches or zero."""
-    assert 1e-5 < engine.warm_up() < 2
+    """The measurement is of one photograph at the checkpoint's size, not of a batch, and not zero."""
+    began_s = time.perf_counter()
+    measured_s = engine.warm_up()
+    # The best of three runs, of at least four pictures each, is a twelfth of all at most.
+    assert 0 < measured_s <= (time.perf_counter() - began_s) / 12
 
 
 def test_engines_agree_on_photographs(engine: Engine) -> None:
@@ -140,7 +153,7 @@ def test_engines_agree_on_photographs(engine: Engine) -> None:
     expected = probabilities(make_engine("torch-cpu", shipped).scores(pixels), shipped)
     found = probabilities(make_engine(engine.name, shipped).scores(pixels), shipped)
     agreement, difference = {
-        "torch-cpu": (1.0, 1e-6),
+        "torch-cpu": (1.0, 1e-5),
         "openvino-f32": (1.0, 1e-3),
         "openvino-bf16": (0.985, 0.05),
         "torch-cuda": (0.99, 0.05),
@@ -192,8 +205,9 @@ def test_auto_falls_back_on_pytorch(checkpoint: Checkpoint, monkeypatch: pytest.
     without_openvino(monkeypatch)
     with capture_logs() as logged:
         assert make_engine("auto", checkpoint).name == "torch-cpu"
-    assert [line["log_level"] for line in logged] == ["warning"]
-    assert "OpenVINO" in logged[0]["why"]
+    (said,) = (line for line in logged if "why" in line)
+    assert said["log_level"] == "warning"
+    assert "OpenVINO" in said["why"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

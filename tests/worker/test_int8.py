@@ -1,4 +1,6 @@
+import gc
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,13 @@ pytestmark = pytest.mark.skipif(
     any(each.obstacle for each in options(random_checkpoint(), None) if each.name == "openvino-f32"),
     reason="OpenVINO does not run here",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_end_here() -> Iterator[None]:
+    """What a test's failed pass keeps alive is freed here: not at any time, in any thread of a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +99,7 @@ def test_a_damaged_file_is_passed_over(checkpoint: Checkpoint, state: Path) -> N
     with capture_logs() as logged:
         engine = make_engine("auto", checkpoint, state_dir=state)
     assert engine.name in {"openvino-bf16", "openvino-f32"}
-    assert [line["engine"] for line in logged] == ["openvino-int8"]
+    assert [line["engine"] for line in logged if "engine" in line] == ["openvino-int8"]
     with pytest.raises(ConfigError, match="can't be read") as raised:
         make_engine("openvino-int8", checkpoint, state_dir=state)
     assert "almenara optimise" in raised.value.remedy

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -179,6 +180,12 @@ def fetch(client: Broker, job_ids: list[str]) -> list[Job]:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Workers that are in this process have time: one that hangs would end it."""
+    return replace(settings, lease_s=60.0, batch_timeout_s=600.0)
+
+
+@pytest.fixture
 def stock_client(settings: Settings) -> Iterator[Broker]:
     """Another database of the same broker."""
     client: Broker = Redis.from_url(settings.redis_url, db=1)
@@ -229,7 +236,7 @@ def trace_ours(client: Broker, settings: Settings, store: ImageStore, data: byte
 def rq_info(url: str) -> list[str]:
     """What `rq info` prints for scripts."""
     command = [sys.executable, "-m", "rq.cli", "info", "--url", url, "--serializer", "json", "--raw"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return done.stdout.splitlines()
 
 
@@ -281,11 +288,13 @@ def test_workers_count_what_rq_counts(
     broker: Broker, stock_client: Broker, settings: Settings, store: ImageStore, fails: bool
 ) -> None:
     """Jobs by how they ended, and seconds at work, for `rq info` and exporters."""
+    began_s = time.monotonic()
     ours, job_id = trace_ours(broker, settings, store, b"not a picture" if fails else picture("fire"))
+    took_s = time.monotonic() - began_s
     stock = trace_stock(stock_client, job_id, fails=fails)
     assert ours.counters.keys() == stock.counters.keys() == {COUNTER[fails], "total_working_time"}
     assert ours.counters[COUNTER[fails]] == stock.counters[COUNTER[fails]] == "1"
-    assert 0 < float(ours.counters["total_working_time"]) < 5
+    assert 0 < float(ours.counters["total_working_time"]) <= took_s
 
 
 def test_a_batch_shows_as_so_many_executions(
@@ -334,7 +343,9 @@ def test_registries_expire_jobs_when_rq_would(
     broker: Broker, stock_client: Broker, settings: Settings, store: ImageStore
 ) -> None:
     """The finished registry's scores are RQ's: seconds since the epoch at which the result is forgotten."""
+    began_s = int(time.time())  # RQ counts whole seconds
     _, job_id = trace_ours(broker, settings, store, picture("fire"))
     trace_stock(stock_client, job_id, fails=False)
-    ours, stock = (client.zscore("rq:finished:classify", job_id) or 0.0 for client in (broker, stock_client))
-    assert abs(ours - stock) < 60
+    for client in (broker, stock_client):
+        expires_s = client.zscore("rq:finished:classify", job_id) or 0.0
+        assert began_s <= expires_s - RESULT_KEEP_S <= time.time()

@@ -7,7 +7,7 @@ import pytest
 
 from worker.stages import Stages
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What a worker makes of announced models: real checkpoints on a real engine."""
 
+import contextlib
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -99,6 +101,13 @@ class Rig:
         assert swapper.take("before") is None
         return swapper.refusal
 
+    def die_while_trying(self, model: Model, generation: int) -> None:
+        """As many workers as may die of a model do."""
+        arguments = (str(self.settings.state_dir), self.store.url, model.digest, str(generation))
+        for _ in range(DEATHS_ALLOWED):
+            command = [sys.executable, "-c", DIE_WHILE_TRYING, *arguments]
+            assert subprocess.run(command, check=False).returncode == 9
+
     def end(self) -> None:
         """Stop every swapper."""
         for each in self._swappers:
@@ -143,6 +152,7 @@ def rig(
 ) -> Iterator[Rig]:
     """One worker's swapper, which looks often."""
     monkeypatch.setattr("worker.swapping.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("worker.swapping.STOP_S", 60.0)  # a swapper left over would write into the next test
     made = Rig(settings, broker, store, tmp_path)
     yield made
     made.end()
@@ -161,7 +171,7 @@ def test_an_announced_model_is_made_ready(rig: Rig, broker: Broker) -> None:
     assert fresh.classifier.engine.scores(np.zeros((1, 32, 32, 3), np.uint8)).argmax() == 0
     assert swapper.take("before") is None
     assert swapper.about()["model_generation"] == str(announcement.generation)
-    wait_until(lambda: history(broker, 1)[0]["what"] == "swapped", within_s=20, what="the history has it")
+    wait_until(lambda: history(broker, 1)[0]["what"] == "swapped", within_s=60, what="the history has it")
     assert history(broker, 1)[0]["by"] == "w1"
 
 
@@ -170,7 +180,7 @@ def test_a_class_without_a_route_is_refused(rig: Rig, broker: Broker) -> None:
     swapper = rig.start()
     announce(broker, rig.always("fire", classes=("fire", "landslide", "normal")), "ana")
     assert "landslide" in rig.refused(swapper)
-    wait_until(lambda: history(broker, 1)[0]["what"] == "refused", within_s=20, what="the history has it")
+    wait_until(lambda: history(broker, 1)[0]["what"] == "refused", within_s=60, what="the history has it")
     assert history(broker, 1)[0]["reason"] == "class_without_route"
 
 
@@ -208,7 +218,7 @@ def test_a_store_that_is_away_is_waited_for(
     away = Path(rig.store.url).with_name("away")
     Path(rig.store.url).rename(away)
     announce(broker, model, "ana")
-    wait_until(lambda: swapper.refusal, within_s=30, what="it says that the store is away")
+    wait_until(lambda: swapper.refusal, within_s=60, what="it says that the store is away")
     away.rename(rig.store.url)
     assert rig.taken(swapper).classifier.checkpoint.model_id == model.model_id
 
@@ -243,13 +253,22 @@ def test_a_model_that_kills_who_starts_it_is_given_up(rig: Rig, broker: Broker) 
     """Two deaths are enough for this machine; announced anew, it gets another chance."""
     model = rig.always("fire")
     first = announce(broker, model, "ana")
-    state, store = str(rig.settings.state_dir), rig.store.url
-    for _ in range(DEATHS_ALLOWED):
-        command = [sys.executable, "-c", DIE_WHILE_TRYING, state, store, model.digest, str(first.generation)]
-        assert subprocess.run(command, check=False).returncode == 9
+    rig.die_while_trying(model, first.generation)
     assert "died while they started" in rig.start().refusal
     announce(broker, model, "ana")
     assert rig.start().refusal == ""
+
+
+@pytest.mark.usefixtures("cheap")
+def test_deaths_are_counted_by_all_who_look_at_one_time(rig: Rig, broker: Broker) -> None:
+    """Workers that start side by side after two deaths both give the model up."""
+    model = rig.always("fire")
+    first = announce(broker, model, "ana")
+    rig.die_while_trying(model, first.generation)
+    with contextlib.ExitStack() as looks:
+        for mark in (rig.settings.state_dir / "models").glob("trying-*"):
+            fcntl.flock(looks.enter_context(mark.open("rb")), fcntl.LOCK_SH)  # as another worker does
+        assert "died while they started" in rig.start().refusal
 
 
 def test_workers_that_start_side_by_side_are_no_deaths(rig: Rig, broker: Broker) -> None:
@@ -259,7 +278,7 @@ def test_workers_that_start_side_by_side_are_no_deaths(rig: Rig, broker: Broker)
 
     def run() -> None:
         with models.trying(announcement):
-            together.wait(timeout=20)
+            together.wait(timeout=60)
 
     threads = [threading.Thread(target=run) for _ in range(5)]
     for thread in threads:
@@ -295,6 +314,6 @@ def test_only_what_is_needed_stays_on_the_disk(rig: Rig, broker: Broker) -> None
     folder = rig.settings.state_dir / "models"
     wait_until(
         lambda: {each.name for each in folder.iterdir()} == {each.digest for each in kept},
-        within_s=20,
+        within_s=60,
         what="others are gone",
     )

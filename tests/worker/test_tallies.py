@@ -1,4 +1,5 @@
-import structlog
+import pytest
+from structlog.testing import CapturingLogger
 from worker_parts import admit_names, decision, take
 
 from shared import metrics
@@ -10,25 +11,32 @@ from worker.tallies import count_batch, count_decided, count_ended
 WORKER = metrics.REGISTRIES["worker"]
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
+    """What is logged of batches, and of nothing else that runs beside."""
+    log = CapturingLogger()
+    monkeypatch.setattr("worker.tallies.log", log)
+    return log
+
+
 def value(name: str, **labels: str) -> float:
     """A sample of this process's worker."""
     return WORKER.get_sample_value(name, labels) or 0.0
 
 
-def test_every_ending_is_counted_and_those_elsewhere_are_said(broker: Broker) -> None:
+def test_every_ending_is_counted_and_those_elsewhere_are_said(broker: Broker, said: CapturingLogger) -> None:
     """With the incident's id: which worker's word counted in the end is in the logs."""
     admit_names(broker, 3)
     executions = take(broker, 3)
     endings = [Ending.PUBLISHED, Ending.SUPERSEDED, Ending.SUPERSEDED]
     before = {ending: value("almenara_worker_jobs_total", ending=ending.value) for ending in endings}
-    with structlog.testing.capture_logs() as logs:
-        count_ended(executions, endings)
+    count_ended(executions, endings)
     assert value("almenara_worker_jobs_total", ending="published") == before[Ending.PUBLISHED] + 1
     assert value("almenara_worker_jobs_total", ending="superseded") == before[Ending.SUPERSEDED] + 2
-    assert [line["incident"] for line in logs] == [each.job_id for each in executions[1:]]
+    assert [line.kwargs["incident"] for line in said.calls] == [each.job_id for each in executions[1:]]
 
 
-def test_a_verdict_is_one_line_and_one_time(broker: Broker) -> None:
+def test_a_verdict_is_one_line_and_one_time(broker: Broker, said: CapturingLogger) -> None:
     """By situation, or review; what is no emergency goes to nobody and takes no time."""
     admit_names(broker, 4)
     executions = take(broker, 4)
@@ -46,11 +54,10 @@ def test_a_verdict_is_one_line_and_one_time(broker: Broker) -> None:
     )
     name = "almenara_worker_dispatch_seconds_count"
     fires, reviews = value(name, situation="fire"), value(name, situation="review")
-    with structlog.testing.capture_logs() as logs:
-        count_decided(decided, [Ending.PUBLISHED] * 3 + [Ending.SUPERSEDED])
+    count_decided(decided, [Ending.PUBLISHED] * 3 + [Ending.SUPERSEDED])
     assert value(name, situation="fire") == fires + 1
     assert value(name, situation="review") == reviews + 1
-    assert [(line["incident"], line["number"]) for line in logs] == [
+    assert [(line.kwargs["incident"], line.kwargs["number"]) for line in said.calls] == [
         (each.job_id, each.incident.number) for each in executions[:3] if each.incident
     ]
 

@@ -1,5 +1,6 @@
 """Attention: why the model says what it says, laid over the picture."""
 
+import gc
 import io
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,13 @@ from worker.attention import Attention, Explainer, UnknownClassError, overlay_pn
 from worker.engines import make_engine
 
 RUNTIMES = ("openvino", "torch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_end_here() -> Iterator[None]:
+    """What a test's failed pass keeps alive is freed here: not at any time, in any thread of a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.fault
 
 @pytest.fixture
 def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
-    """Workers with a lease of two seconds and batches of four."""
+    """Workers with batches of four."""
     found = Workers(settings, tmp_path)
     yield found
     found.end()

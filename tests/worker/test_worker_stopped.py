@@ -17,14 +17,15 @@ from shared.settings import Settings
 
 pytestmark = pytest.mark.fault
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
+"""Of it a busy machine may take some before the worker is stopped, and some after."""
 
 
 @pytest.fixture
 def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
     """Workers that end when a batch takes longer than `TIMEOUT_S`."""
-    found = Workers(replace(settings), tmp_path)
-    found.settings = replace(found.settings, batch_timeout_s=TIMEOUT_S)
+    found = Workers(settings, tmp_path)
+    found.settings = replace(found.settings, lease_s=2.0, batch_timeout_s=TIMEOUT_S)
     yield found
     found.end()
 
@@ -37,15 +38,15 @@ def test_a_worker_that_was_stopped_is_not_taken_for_one_that_hangs(
     worker = workers.start_busy(3, broker)
     worker.signal(signal.SIGSTOP)
     woken_at_s = time.monotonic() + TIMEOUT_S + 1
-    wait_until(lambda: time.monotonic() > woken_at_s, within_s=TIMEOUT_S + 5, what="its time is over")
+    wait_until(lambda: time.monotonic() > woken_at_s, within_s=60, what="its time is over")
     worker.signal(signal.SIGCONT)
     woken_at_s = time.monotonic() + 1.5  # of its lease of 2 s, renewed every quarter, it must have looked
-    wait_until(lambda: time.monotonic() > woken_at_s, within_s=5, what="it has looked at its time")
+    wait_until(lambda: time.monotonic() > woken_at_s, within_s=60, what="it has looked at its time")
     assert not worker.ended()
     worker.gate.touch()
     wait_until(
         lambda: {record(broker, each)["state"] for each in incidents} == {"decided"},
-        within_s=30,
+        within_s=90,
         what="decided",
     )
     assert not worker.ended()

@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from conftest import wait_until
-from worker_parts import in_flight
+from rq import Worker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from worker_parts import in_flight, picture, told
 
 from deploy.private_broker import PrivateBroker
 from shared.broker import Broker
 from shared.settings import Settings
 
 RUN_WORKER = Path(__file__).with_name("run_worker.py")
+
+START_S = 60.0
+"""A worker's imports take 2 s, and on a busy machine ten times that."""
+
+SHORT_LEASE_S = 3.0
+"""Where a test waits for leases to end. No shorter: a busy machine may keep a healthy worker for a second."""
 
 
 class WorkerProcess:
@@ -55,14 +64,14 @@ class WorkerProcess:
         """Whether it has ended."""
         return self.process.poll() is not None
 
-    def exit_code(self, within_s: float = 20) -> int:
+    def exit_code(self, within_s: float = START_S) -> int:
         """Wait for its end."""
         return self.process.wait(timeout=within_s)
 
     def end(self) -> None:
         """Kill it if it runs, stopped or not."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """Its log lines with this message."""
@@ -75,7 +84,7 @@ class Workers:
     """Starts workers, and ends them all."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings = replace(settings, lease_s=2.0, max_batch=4)
+        self.settings = replace(settings, max_batch=4)
         self.started: list[WorkerProcess] = []
         self._folder = folder
 
@@ -88,8 +97,8 @@ class Workers:
     def start_busy(self, held: int, broker: Broker, settings: Settings | None = None) -> WorkerProcess:
         """Start one, and wait until it holds that many photographs, some of them before a closed gate."""
         worker = self.start("--gate=GATE", settings=settings)
-        wait_until(worker.at_gate, within_s=20, what="the worker has a batch")
-        wait_until(lambda: in_flight(broker) == held, within_s=10, what=f"the worker holds {held}")
+        wait_until(worker.at_gate, within_s=START_S, what="the worker has a batch")
+        wait_until(lambda: in_flight(broker) == held, within_s=60, what=f"the worker holds {held}")
         return worker
 
     def keep(self, count: int) -> None:
@@ -120,4 +129,34 @@ class OwnBroker:
     def kill(self) -> None:
         """End it without a word."""
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
+
+
+def fires(count: int, begin: int = 0) -> list[bytes]:
+    """So many pictures of fires."""
+    return [picture("fire", seed) for seed in range(begin, begin + count)]
+
+
+def registered(broker: Broker) -> list[str]:
+    """Names of the workers that RQ knows."""
+    return [each.name for each in Worker.all(connection=broker, serializer=JSONSerializer)]
+
+
+def states(broker: Broker) -> set[str]:
+    """What RQ says that its workers do."""
+    return {each.get_state() for each in Worker.all(connection=broker, serializer=JSONSerializer)}
+
+
+def wait_for_fires(broker: Broker, incidents: list[str], within_s: float = 90) -> None:
+    """Wait until each of these was dispatched; and none was dispatched twice."""
+    wait_until(
+        lambda: len(told(broker, "firefighters")) >= len(incidents),
+        within_s=within_s,
+        what=f"{len(incidents)} dispatches",
+    )
+    assert sorted(told(broker, "firefighters")) == sorted(incidents)
+
+
+def retries_left(broker: Broker, incidents: list[str]) -> set[int | None]:
+    """What is left of RQ's retries."""
+    return {Job.fetch(each, broker, JSONSerializer).retries_left for each in incidents}

@@ -113,7 +113,8 @@ def test_a_reviewer_with_a_real_desk(deployment: "Deployment") -> None:
             await eva.shows("0001: Fire; Firefighters and Transit Police must go")
             await ana.shows("0001 Fire")
             await ana.shows("Eva")
-            await ana.press("x", "enter")
+            await ana.press_for_dialog("x")
+            await ana.press_in_dialog("enter")
             await ana.shows("0001 is Protest; ")
             await eva.shows("Decided. By Ana.")
 

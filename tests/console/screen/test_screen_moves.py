@@ -80,7 +80,9 @@ def test_a_desk_that_is_silent_gets_the_move_once(broker: Broker, desk: ToldDesk
             await sat.press("a")
             await sat.shows("0001 acknowledge waits for the desk")
             await sat.shows("acknowledge?")
-            await sat.press("a", "a", "f", "n", "x", "enter")
+            await sat.press("a", "a", "f")
+            await sat.press_for_dialog("n")
+            await sat.press_in_dialog("x", "enter")
             await sat.until(lambda: len(desk.asked()) == 2, "a note")
             # Moves go out in their order, so nothing else was sent before the note.
             acknowledged, note = desk.asked()
@@ -158,12 +160,16 @@ def test_a_note_is_one_clean_line(broker: Broker, desk: ToldDesk) -> None:
         desk.publish(make_row(1))
         async with sitting(broker) as sat:
             await sat.shows("n note")
-            await sat.press("n", *"aq m", "escape")
-            await sat.press("n", *"[b]hi", "space", "space", *"q[/b]", "enter")
+            await sat.press_for_dialog("n")
+            await sat.press_in_dialog(*"aq m", "escape")
+            await sat.press_for_dialog("n")
+            await sat.press_in_dialog(*"[b]hi", "space", "space", *"q[/b]", "enter")
             await sat.until(desk.asked, "a move")
             move = only(desk.asked())
             assert (move.action, move.note) == (Action.NOTE, "[b]hi q[/b]")
-            await sat.press("n", "space", "enter", "m")
+            await sat.press_for_dialog("n")
+            await sat.press_in_dialog("space", "enter")
+            await sat.press("m")
             await sat.shows("MUTED")
             assert len(desk.asked()) == 1
 
@@ -177,8 +183,7 @@ def test_a_situation_is_corrected_from_a_list(broker: Broker, desk: ToldDesk) ->
         desk.publish(make_row(1))
         async with sitting(broker) as sat:
             await sat.shows("x correct")
-            await sat.press("x")
-            await sat.until(lambda: len(sat.app.screen_stack) == 2, "a list")
+            await sat.press_for_dialog("x")
             options = sat.app.screen.query_one(OptionList)
             assert options.option_count == len(ROUTING.situations) - 1
             await sat.press("down", "enter")
@@ -197,7 +202,10 @@ def test_one_more_department_is_told(broker: Broker, desk: ToldDesk) -> None:
         desk.publish(make_row(1))
         async with sitting(broker) as sat:
             await sat.shows("d add department")
-            await sat.press("d", "escape", "d", "enter")
+            await sat.press_for_dialog("d")
+            await sat.press_in_dialog("escape")
+            await sat.press_for_dialog("d")
+            await sat.press_in_dialog("enter")
             await sat.until(desk.asked, "a move")
             move = only(desk.asked())
             assert (move.action, move.to) == (Action.ADD_DEPARTMENT, "police-force")
@@ -213,10 +221,12 @@ def test_cases_are_merged_and_split(broker: Broker, desk: ToldDesk) -> None:
         desk.publish(make_row(2), make_row(1, incidents=two))
         async with sitting(broker) as sat:
             await sat.shows("p split")
-            await sat.press("g", "enter")
+            await sat.press_for_dialog("g")
+            await sat.press_in_dialog("enter")
             await sat.until(desk.asked, "a merge")
             assert (desk.asked()[0].action, desk.asked()[0].other) == (Action.MERGE, case_id(2))
-            await sat.press("p", "enter")
+            await sat.press_for_dialog("p")
+            await sat.press_in_dialog("enter")
             await sat.until(lambda: len(desk.asked()) == 2, "a split")
             assert (desk.asked()[1].action, desk.asked()[1].other) == (Action.SPLIT, case_id(3))
 
@@ -259,8 +269,10 @@ def test_a_decision_is_changed_only_when_confirmed(broker: Broker, desk: ToldDes
             decided = [incident_part(1, utc_now(), decided_by="Bob", revision=2)]
             desk.publish(make_row(1, states={"review": "closed"}, incidents=decided))
             await sat.shows("Decided. By Bob.")
-            await sat.press("1", "enter")
-            await sat.press("1", "down", "enter")
+            await sat.press_for_dialog("1")
+            await sat.press_in_dialog("enter")
+            await sat.press_for_dialog("1")
+            await sat.press_in_dialog("down", "enter")
             await sat.until(desk.asked, "a decision")
             assert (only(desk.asked()).situation, only(desk.asked()).revision) == ("protest", 2)
 
@@ -297,13 +309,13 @@ def test_who_quits_with_moves_unsent_is_asked(desk: ToldDesk, broker: Broker) ->
             await sat.shows("0001")
             row = sat.app.session.casebook.rows[case_id(1)]
             sat.app.sender.stop()
-            assert sat.app.sender.join(10)
+            assert sat.app.sender.join(60)
             sat.app.session.actor.ask(row, Action.ACKNOWLEDGE, utc_now())
-            await sat.press("q")
-            await sat.until(lambda: len(sat.app.screen_stack) == 2, "a question")
-            await sat.press("enter")
-            assert sat.app.is_running
-            await sat.press("q", "down", "enter")
+            await sat.press_for_dialog("q")
+            await sat.press_in_dialog("enter")
+            assert sat.app.is_running and not sat.app._exit
+            await sat.press_for_dialog("q")
+            await sat.press("down", "enter")
             await sat.until(lambda: not sat.app.is_running or sat.app._exit, "the end")
 
     run(story())

@@ -7,7 +7,7 @@ import pytest
 import xmlschema
 from conftest import wait_until
 from limits import parse
-from web_parts import FOREIGN_ID, WebRig
+from web_parts import FOREIGN_ID, PATIENCE_S, WebRig
 
 import console.web.limits
 import console.web.readers
@@ -140,7 +140,7 @@ def test_a_token_does_not_end_a_session(rig: WebRig) -> None:
 
 def test_reads_and_guesses_are_limited(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks too often waits, whether they have a token or try one after the other."""
-    few = console.web.limits.Allowance(parse("2/minute"), "Too many")
+    few = console.web.limits.Allowance(parse("2/hour"), "Too many")
     monkeypatch.setattr(console.web.readers, "FEED", few)
     monkeypatch.setattr(console.web.readers, "TOKENS", few)
     rig.read(rig.arrive("fire"))
@@ -152,7 +152,7 @@ def test_reads_and_guesses_are_limited(rig: WebRig, monkeypatch: pytest.MonkeyPa
 
 def test_all_cases_together_have_one_limit(rig: WebRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has an address of its own, and whoever asks for one after the other waits all the same."""
-    few = console.web.limits.Allowance(parse("2/minute"), "Too many")
+    few = console.web.limits.Allowance(parse("2/hour"), "Too many")
     monkeypatch.setattr(console.web.readers, "FEED", few)
     client = bearer(rig, token_of(rig))
     paths = [f"/api/cases/{number:032x}/cap" for number in range(3)]
@@ -189,7 +189,7 @@ def test_a_token_is_made_and_taken_away_by_command(
     assert main(["user", "token", "vera", "--revoke"]) == 0
     wait_until(
         lambda: bearer(rig, token).get("/api/feed.geojson").status_code == 401,
-        within_s=10,
+        within_s=PATIENCE_S,
         what="it is worth nothing",
     )
     assert main(["user", "token", "ana"]) == 2

@@ -20,10 +20,11 @@ pytest.importorskip("schemathesis", reason="schemathesis is not installed; `make
 EXAMPLES = 8
 """Of each route in the fuzzing phase; the coverage phase goes through each parameter beside."""
 
-# The event stream has no end; test_web_live.py reads it. Logging in is limited to five attempts, and a logout
-# would end the run's own session: test_web_session.py has both.
+# The event stream has no end; test_web_live.py reads it. Logging in is limited to five attempts
+# (test_web_logins.py), and a logout would end the run's own session (test_web_session.py).
 CONFIG = """
 suppress-health-check = ["all"]
+request-timeout = 60
 
 [auth.openapi.APIKeyCookie]
 api_key = {cookie}
@@ -85,6 +86,6 @@ def test_the_api_does_what_it_says(rig: WebRig, name: str, tmp_path: Path) -> No
         "--no-color",
         "--seed=1",
     ]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
     assert "Tested: 14" in ran.stdout, ran.stdout
