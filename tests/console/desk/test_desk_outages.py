@@ -12,6 +12,7 @@ from database_parts import migrated
 from desk_parts import Desk, move, open_desk
 from service_parts import decide, known, on_board, outcome, running
 
+from console import records
 from console.desk import service
 from console.records import check_record
 from shared import heartbeats
@@ -100,6 +101,7 @@ def test_a_locked_database_is_waited_for(
     settings: Settings, broker: Broker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes waits while another process holds the database, and nothing says that a desk serves it."""
+    monkeypatch.setattr(records, "BUSY_S", 0.1)
     monkeypatch.setattr(service, "BEAT_S", 0.1)
     monkeypatch.setattr(heartbeats, "SILENT_AFTER_S", 1.0)
     with structlog.testing.capture_logs() as logs, running(settings):

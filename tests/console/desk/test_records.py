@@ -16,6 +16,7 @@ from database_parts import migrated, postgresql_cluster, postgresql_url
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
+from console import records
 from console.outages import RecordAwayError, is_record_fault, outlast
 from console.records import WRITES, check_record, migrate, open_database
 from console.tables import Ledger, Record, TimelineEntry
@@ -216,8 +217,9 @@ def test_a_wrong_name_is_refused_and_an_absent_server_waited_for(postgresql: Pat
         engine.dispose()
 
 
-def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
+def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process holds it, work is tried again, and the wait is told once and ended once."""
+    monkeypatch.setattr(records, "BUSY_S", 0.1)
     path = tmp_path / "desk.db"
     with migrated(f"sqlite:///{path}") as engine, structlog.testing.capture_logs() as logs:
         other = sqlite3.connect(path, check_same_thread=False)
@@ -225,11 +227,8 @@ def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
 
         def write() -> None:
             writer = engine.execution_options(**WRITES)
-            with writer.connect() as connection:
-                connection.exec_driver_sql("PRAGMA busy_timeout = 1")
-                connection.commit()
-                with connection.begin():
-                    connection.execute(text("UPDATE ledger SET version = 7"))
+            with writer.connect() as connection, connection.begin():
+                connection.execute(text("UPDATE ledger SET version = 7"))
 
         waiting = threading.Thread(target=lambda: outlast(write))
         waiting.start()
