@@ -1,7 +1,8 @@
-"""What was admitted lately: told again to a master that took the place of the one that admitted it.
+"""What was admitted lately: told again to a master that may have taken the place of the one that admitted it.
 
-A replica has confirmed each photograph, but not always the one that is promoted: a master that was only slow
-for a moment, and is still followed by another replica, admits on while the Sentinels put one in its place.
+A replica has confirmed each photograph, but not always the one that is promoted. Sentinels learn seconds late
+how much each has received. And a master that was only slow for a moment, and is still followed by another
+replica, admits on while they put one in its place.
 """
 
 import threading
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 from ingest.admission import admit
 from shared.broker import Broker
 from shared.incidents import Photograph
-from shared.sentinels import master_of
+from shared.sentinels import times_led
 
 log = structlog.get_logger()
 
@@ -26,17 +27,15 @@ MOST = 10_000
 """Photographs that are remembered, some 20 MB."""
 _TOGETHER = 256
 
-Master = tuple[str, int]
-
 
 @dataclass(slots=True)
 class _Told:
-    """One photograph, and who was the master when it was admitted, or a little before."""
+    """One photograph, and how often Sentinels had led us when it was admitted, or a little before."""
 
     at_s: float
     claim_id: str
     photograph: Photograph
-    master: Master | None
+    led: int | None
 
 
 class Recent:
@@ -48,31 +47,31 @@ class Recent:
         self._lock = threading.Lock()
         self._told: deque[_Told] = deque(maxlen=MOST)
 
-    def master(self) -> Master | None:
-        """Who is the master, as far as is known; to be asked before what is then noted is admitted."""
-        return master_of(self._broker)
+    def led(self) -> int | None:
+        """Says which master it is; to be asked before what is then noted is admitted."""
+        return times_led(self._broker)
 
-    def note(self, photographs: Sequence[tuple[str, Photograph]], master: Master | None) -> None:
+    def note(self, photographs: Sequence[tuple[str, Photograph]], led: int | None) -> None:
         """These were admitted by that master, or by one that came after it."""
-        if self.master() is None:
+        if led is None:
             return
         now_s = time.monotonic()
         with self._lock:
-            self._told += [_Told(now_s, claim_id, photograph, master) for claim_id, photograph in photographs]
+            self._told += [_Told(now_s, claim_id, photograph, led) for claim_id, photograph in photographs]
 
     def tell_again(self) -> int:
-        """Tell the master what it may not have heard; how many photographs it did not know. Cheap otherwise.
+        """Tell the master what it may not have heard, after each new connection; how many it did not know.
 
         A claim counts once, so that nothing comes of what it knows. While the broker is away nothing is done.
         """
-        master, missed = self.master(), 0
-        if master is None:
+        led, missed = self.led(), 0
+        if led is None:
             return 0
         oldest_s = time.monotonic() - KEEP_S
         with self._lock:
             while self._told and self._told[0].at_s < oldest_s:
                 self._told.popleft()
-            due = [each for each in self._told if each.master != master]
+            due = [each for each in self._told if each.led != led]
         for begin in range(0, len(due), _TOGETHER):
             part = due[begin : begin + _TOGETHER]
             try:
@@ -82,7 +81,7 @@ class Recent:
                 break
             missed += outcomes.count("admitted")
             for each in part:
-                each.master = master
+                each.led = led
         if missed:
             log.warning(
                 "the master that was replaced took photographs with it: admitted again", photographs=missed

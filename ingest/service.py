@@ -203,9 +203,9 @@ class IngestService:
         self._most = min(BATCH, 2 * self._most)
         # The claim goes only after the broker has answered; until then a crash leaves it to be adopted.
         photographs = [(claim.claim_id, photograph) for claim, photograph in batch.photographs]
-        master = self._recent.master()
+        led = self._recent.led()
         admitted = patiently(lambda: admit(self._broker, photographs), stop=stop)
-        self._recent.note(photographs, master)
+        self._recent.note(photographs, led)
         claims = [claim for claim, _ in batch.photographs]
         list(keepers.map(self._release, [claims[part :: KEEPERS - 1] for part in range(KEEPERS - 1)]))
         self._cameras.note(photograph.label for _, photograph in batch.photographs)

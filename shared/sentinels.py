@@ -39,6 +39,8 @@ class Watched(Sentinel):
         super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
         # redis-py moves whoever answered to the top of the list: two threads at once could lose one of it.
         self._turn = threading.Lock()
+        self.led = 0
+        """Connections to masters made so far."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Address and port of the master.
@@ -53,6 +55,11 @@ class Watched(Sentinel):
         except MasterNotFoundError as error:
             raise self._why(service_name) or error from error
         return found
+
+    def lead(self) -> None:
+        """Somebody has connected to where we said."""
+        with self._turn:
+            self.led += 1
 
     def pass_over(self) -> None:
         """Ask another one first: a Sentinel that is cut off from the others goes on naming the old master."""
@@ -83,6 +90,11 @@ class _Connection(SentinelManagedConnection):
     One that was only slow, or cut off from the Sentinels, goes on as a master until a Sentinel tells it to
     follow: after seconds, or after minutes where it is slow again and again. Its clients don't wait with it.
     """
+
+    def connect_to(self, address: tuple[str, int]) -> None:
+        """As redis-py does."""
+        super().connect_to(address)  # type: ignore[no-untyped-call]
+        self.connection_pool.sentinel_manager.lead()
 
     def read_response(self, *arguments: Any, **named: Any) -> Any:
         """As redis-py does; who is told of too few replicas asks another Sentinel before the next try.
@@ -135,10 +147,13 @@ def is_watched(broker: redis.Redis) -> bool:
     return isinstance(broker.connection_pool, SentinelConnectionPool)
 
 
-def master_of(broker: redis.Redis) -> tuple[str, int] | None:
-    """Where the Sentinels have led us; None where there are none, or before the first command."""
-    pool = broker.connection_pool
-    return pool.master_address if isinstance(pool, SentinelConnectionPool) else None
+def times_led(broker: redis.Redis) -> int | None:
+    """How often the Sentinels have led this client to a server so far; None where there are no Sentinels.
+
+    While it stays the same, so has the master. Its address says less: one that was replaced may come back.
+    """
+    pool: Any = broker.connection_pool
+    return pool.sentinel_manager.led if is_watched(broker) else None
 
 
 def ask_again(broker: redis.Redis) -> None:

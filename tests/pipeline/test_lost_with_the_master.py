@@ -18,19 +18,17 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
-def masters(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Where Sentinels would say that the master is: the last of these."""
-    named = [("a", 1)]
-    monkeypatch.setattr(ingest.recent, "master_of", lambda _: named[-1])
-    return named
+def led(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often Sentinels would have led us to a master: the last of these."""
+    times = [1]
+    monkeypatch.setattr(ingest.recent, "times_led", lambda _: times[-1])
+    return times
 
 
 @pytest.fixture
-def running(
-    settings: Settings, broker: Broker, store: ImageStore, masters: list[tuple[str, int]]
-) -> Iterator[None]:
+def running(settings: Settings, broker: Broker, store: ImageStore, led: list[int]) -> Iterator[None]:
     """An ingester in a thread."""
-    assert masters
+    assert led
     service = IngestService(settings, broker, store, checking(settings))
     stopping = threading.Event()
     thread = threading.Thread(target=service.run, args=(stopping.is_set,))
@@ -45,7 +43,7 @@ def running(
 
 @pytest.mark.usefixtures("running")
 def test_a_photograph_that_the_new_master_lacks_is_admitted_again(
-    settings: Settings, broker: Broker, masters: list[tuple[str, int]]
+    settings: Settings, broker: Broker, led: list[int]
 ) -> None:
     """Without its file, which was let go; and what it has is counted once."""
     for seed, place in ((1, "33.8568, 151.2153.jpeg"), (2, "33.8570, 151.2153.jpeg")):
@@ -57,7 +55,7 @@ def test_a_photograph_that_the_new_master_lacks_is_admitted_again(
     wait_until(lambda: not list(settings.inbox[0].glob("*.jpeg")), within_s=120, what="the files are gone")
     broker.delete(f"almenara:incident:{lost}", f"rq:job:{lost}")
     broker.zrem("almenara:incidents", lost)
-    masters.append(("b", 2))
+    led.append(2)
     wait_until(lambda: set(all_ids(broker)) == {lost, kept}, within_s=120, what="the lost one is back")
     assert {broker.hget(f"almenara:incident:{each}", "seen_count") for each in (lost, kept)} == {b"1"}
 
@@ -65,5 +63,5 @@ def test_a_photograph_that_the_new_master_lacks_is_admitted_again(
 def test_nothing_is_remembered_without_sentinels(broker: Broker) -> None:
     """There is one broker, which forgets nothing."""
     recent = Recent(broker)
-    assert recent.master() is None
+    assert recent.led() is None
     assert recent.tell_again() == 0
