@@ -158,8 +158,12 @@ def news_since(engine: Engine, departments: Sequence[str], since: datetime) -> I
 
 
 def last_before(session: Session, moment: datetime) -> int:
-    """The last entry of all timelines before a moment; 0 where there is none."""
-    return session.scalar(select(func.max(TimelineEntry.id)).where(TimelineEntry.at < moment)) or 0
+    """The entry of all timelines before the first one of a moment or after it; 0 where there is none."""
+    # Not the last one that is older: clocks of several desks differ, and one of before may come behind.
+    first = session.scalar(select(func.min(TimelineEntry.id)).where(TimelineEntry.at >= moment))
+    if first is not None:
+        return first - 1
+    return session.scalar(select(func.max(TimelineEntry.id))) or 0
 
 
 def _words() -> list[str]:

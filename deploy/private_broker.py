@@ -143,8 +143,13 @@ class PrivateBroker:
                 line.connect(str(self.socket))
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
-            except OSError:  # so many wait there that no more may
+            except (TimeoutError, BlockingIOError):  # so many wait there that no more may
                 return True
+            except OSError as error:
+                raise ConfigError(
+                    f"the private broker's socket {self.socket} can't be used: {error}",
+                    remedy="set ALMENARA_STATE_DIR to a folder of your own, with a short path",
+                ) from error
         return True
 
     def _answers(self) -> bool:

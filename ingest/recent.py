@@ -69,7 +69,8 @@ class Recent:
             return 0
         oldest_s = time.monotonic() - KEEP_S
         with self._lock:
-            while self._told and self._told[0].at_s < oldest_s:
+            # What the master was not told yet stays, however long there was none.
+            while self._told and self._told[0].at_s < oldest_s and self._told[0].led == led:
                 self._told.popleft()
             due = [each for each in self._told if each.led != led]
         for begin in range(0, len(due), _TOGETHER):

@@ -205,7 +205,9 @@ class IngestService:
         photographs = [(claim.claim_id, photograph) for claim, photograph in batch.photographs]
         led = self._recent.led()
         admitted = patiently(lambda: admit(self._broker, photographs), stop=stop)
-        self._recent.note(photographs, led)
+        # A resend is no photograph to lose: its first copy was noted by whoever admitted that.
+        told = zip(photographs, admitted, strict=True)
+        self._recent.note([photograph for photograph, outcome in told if outcome != "seen"], led)
         claims = [claim for claim, _ in batch.photographs]
         list(keepers.map(self._release, [claims[part :: KEEPERS - 1] for part in range(KEEPERS - 1)]))
         self._cameras.note(photograph.label for _, photograph in batch.photographs)

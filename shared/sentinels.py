@@ -39,6 +39,7 @@ class Watched(Sentinel):
         super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
         # redis-py moves whoever answered to the top of the list: two threads at once could lose one of it.
         self._turn = threading.Lock()
+        self._counting = threading.Lock()  # not that one, which is held while Sentinels are asked
         self.led = 0
         """Connections to masters made so far."""
 
@@ -58,7 +59,7 @@ class Watched(Sentinel):
 
     def lead(self) -> None:
         """Somebody has connected to where we said."""
-        with self._turn:
+        with self._counting:
             self.led += 1
 
     def pass_over(self) -> None:
@@ -68,7 +69,7 @@ class Watched(Sentinel):
 
     def _why(self, service_name: str) -> BrokerRefusesError | None:
         refusals, answers = [], []
-        for sentinel in self.sentinels:
+        for sentinel in list(self.sentinels):
             try:
                 answers.append(sentinel.sentinel_masters())
             except RedisError as error:
@@ -123,18 +124,26 @@ class _Pool(SentinelConnectionPool):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._ask_at_s = 0.0
+        self._asking = threading.Lock()
         super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
 
     def get_connection(self, *arguments: Any, **named: Any) -> Any:
         """As redis-py does; idle connections to what is the master no longer are closed before."""
-        began_s = time.monotonic()
-        if self.master_address is not None and began_s >= self._ask_at_s:
-            with contextlib.suppress(RedisError):
-                self.proxy.get_master_address()  # type: ignore[no-untyped-call]
-            now_s = time.monotonic()
-            # Sentinels that keep us waiting, while the master works, must not take much of the time.
-            self._ask_at_s = now_s + max(ASK_EVERY_S, ASK_SELDOM * (now_s - began_s))
+        is_due = self.master_address is not None and time.monotonic() >= self._ask_at_s
+        if is_due and self._asking.acquire(blocking=False):  # one asks; the others go on meanwhile
+            try:
+                self._ask()
+            finally:
+                self._asking.release()
         return super().get_connection(*arguments, **named)
+
+    def _ask(self) -> None:
+        began_s = time.monotonic()
+        with contextlib.suppress(RedisError):
+            self.proxy.get_master_address()  # type: ignore[no-untyped-call]
+        now_s = time.monotonic()
+        # Sentinels that keep us waiting, while the master works, must not take much of the time.
+        self._ask_at_s = now_s + max(ASK_EVERY_S, ASK_SELDOM * (now_s - began_s))
 
 
 def is_sentinel_url(url: str) -> bool:

@@ -278,7 +278,7 @@ def _followers(first: Vitals, second: Vitals, streams: Sequence[str], now_s: flo
             about = json.loads(text)
             unread = int(first.get("version") or 0) - int(about["version"])
             silent_s, department = now_s - float(about["at"]), about["department"]
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             continue
         lag = second.get(f"waiting:{name}", 0)
         if silent_s > _UNREAD_AFTER_S:  # else there is always something new that is read in a moment

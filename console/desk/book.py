@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from console.desk.grouping import cases_near
+from console.desk.grouping import cases_near, is_full
 from console.desk.incidents import columns_of, is_undecided, told
 from console.desk.merging import become, replaced, take_over
 from console.desk.phrases import number_of
@@ -350,6 +350,8 @@ class Book:
         states = {each.department: AssignmentState(each.state) for each in self.assignments(case)}
         if case.verdict != Verdict.UNSURE:
             states.pop(REVIEW, None)
+        elif is_full(self.session, case):
+            return False
         is_open = any(state in OPEN_STATES for state in states.values())
         return is_open and all(states[word] in OPEN_STATES for word in departments if word in states)
 

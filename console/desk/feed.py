@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from console.desk.assignments import is_open
 from console.desk.book import Book
 from console.desk.grouping import place_of
 from console.desk.guesses import concerned, likely, waits
@@ -19,6 +20,7 @@ from shared.broker import Broker, words
 from shared.errors import PermanentError
 from shared.incidents import Incident, IncidentState, RecordError
 from shared.keys import INCIDENTS, incident_key
+from shared.moves import AssignmentState
 from shared.routing import REVIEW
 from shared.verdict import Verdict
 
@@ -166,6 +168,9 @@ def _assign_told(book: Book, case: Case, record: IncidentRecord, incident: Incid
         review = book.assign(case, REVIEW, due_at=due_at)
         review.fell_back = review.fell_back or due_at is None
         if due_at is not None:
+            if review.due_at is None or not is_open(review):
+                # Nothing of it waited any more: this is news to reviewers, and rings.
+                review.state, review.state_at, review.holder = AssignmentState.DISPATCHED.value, book.now, ""
             # It goes out with those that wait already, or in its turn after those that have gone out.
             review.due_at = min(review.due_at or due_at, due_at)
 

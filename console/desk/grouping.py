@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from console.nearness import in_box
@@ -11,6 +11,18 @@ from console.tables import Case, IncidentRecord
 from shared.coordinates import Coordinates
 from shared.settings import Settings
 from shared.verdict import Verdict
+
+LONGEST_UNSURE = timedelta(hours=1)
+MOST_UNSURE = 1000
+"""A row of pictures that nobody has decided takes no further ones then: fog that lasts calls again, and no
+step about one row takes long."""
+
+
+def is_full(session: Session, case: Case) -> bool:
+    """Whether a case has as many pictures as one of undecided ones may have."""
+    query = select(func.count()).select_from(IncidentRecord).where(IncidentRecord.case_id == case.id)
+    with session.no_autoflush:  # those on their way to the database make no difference
+        return session.scalars(query).one() >= MOST_UNSURE
 
 
 def place_of(case: Case | IncidentRecord) -> Coordinates:
@@ -42,6 +54,7 @@ def cases_near(
     radius_m, within = settings.group_radius_m, timedelta(seconds=settings.group_within_s)
     query = select(Case).where(
         Case.situation == situation,
+        Case.verdict == verdict.value,
         in_box(Case.latitude_deg, Case.longitude_deg, place, radius_m),
         Case.last_incident_at.between(at - within, at + within),
     )
@@ -55,5 +68,6 @@ def cases_near(
         and case.verdict == verdict
         and case.merged_into is None
         and abs(case.last_incident_at - at) <= within
+        and (verdict is not Verdict.UNSURE or at - case.opened_at <= LONGEST_UNSURE)
     ]
     return [case for distance_m, _, case in sorted(near, key=lambda each: each[:2]) if distance_m <= radius_m]

@@ -189,6 +189,7 @@ def _split(book: Book, move: Move, case: Case) -> _Done:
     if len(book.incidents(case)) == 1:
         raise RefusedError(f"{number} has only this picture; there is nothing to split")
     made = book.split(case, incident, actor=move.by)
+    reviews.left_alone(book, case, move.by)
     if move.note:
         book.write(made, Action.NOTE, actor=move.by, department=move.department, text=move.note)
     return case, f"{incident.number} is now on its own"

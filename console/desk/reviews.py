@@ -195,6 +195,7 @@ def _placed(
         left, case = case, book.split(case, record, actor=actor)
         if book.assignment(left, REVIEW) is not None:
             book.assign(case, REVIEW, due_at=None)  # so that reviewers find it, and may decide otherwise
+        left_alone(book, left, actor)
         close_review(book, left, actor)
     elif any(each.verdict == Verdict.DISPATCHED for each in others):
         return case
@@ -204,6 +205,13 @@ def _placed(
         return case
     book.merge(case, near, actor=actor)
     return near
+
+
+def left_alone(book: Book, case: Case, actor: str) -> None:
+    """What is left of a case after a split: nobody goes there if a person saw no emergency in any of it."""
+    records = book.incidents(case)
+    if records and all(each.verdict == Verdict.NO_EMERGENCY for each in records):
+        _without(book, case, records[0], actor)
 
 
 def _without(book: Book, case: Case, record: IncidentRecord, actor: str) -> None:

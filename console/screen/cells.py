@@ -105,10 +105,8 @@ def review_state(row: Row, part: AssignmentPart, now: datetime) -> str:
     """Until when a reviewer can decide before it goes out undecided."""
     if is_check(row):
         return "check"
-    if row["unverified"]:
-        return "gone out"
     if not part["due_at"]:
-        return "undecided"
+        return "gone out" if row["unverified"] else "undecided"
     left_s = -since_s(part["due_at"], now)
     if left_s <= 0:
         return "due now"

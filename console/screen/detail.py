@@ -96,7 +96,7 @@ def _decisions(text: Text, row: Row, routing: Routing, now: datetime) -> None:
         text.append(f"Decided. {_decided_by(row)}\n", style="bold")
     elif is_check(row):
         text.append("A check: the model is sure that nothing is wrong. Is it right?\n")
-    elif row["unverified"]:
+    elif row["unverified"] and not part["due_at"]:
         text.append("It has gone out undecided. Decide it still:\n")
     elif part["due_at"]:
         left_s = -since_s(part["due_at"], now)

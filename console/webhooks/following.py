@@ -53,8 +53,12 @@ class Follower:
             self._begin()
         leave_streams(self._broker, self._webhook)
 
-    def follow(self) -> None:
-        """Add a page of letters, if there are new messages; and say how far this webhook is."""
+    def follow(self) -> bool:
+        """Add a page of letters, if there are new messages; and say how far this webhook is.
+
+        Returns:
+            Whether more can be read at once.
+        """
         version: Any = self._broker.get(BOARD_VERSION)  # first: what comes later is in the record by now
         is_full = self._broker.xlen(self._again) >= MOST_WAITING
         position: Any = self._broker.get(self._key)
@@ -64,10 +68,13 @@ class Follower:
             after = self._after(session, position)
             found, last = ([], after) if is_full else news(session, after, self._departments)
             further = _position(session, last)
+            newest = session.scalar(select(func.max(TimelineEntry.id))) or 0
+        more = not is_full and newest > last
         if further != position and self._move(position, further, found):
             self._known = further
-        if not is_full:
+        if not is_full and not more:
             self._say(int(version) if version and version.isdigit() else 0)
+        return more
 
     @property
     def _departments(self) -> tuple[str, ...]:

@@ -25,12 +25,14 @@ from shared.broker import Broker
 from shared.incidents import iso, utc_now
 from shared.keys import (
     DISPATCH_PREFIX,
+    WEBHOOKS_FOLLOWING,
     dead_letters_key,
     dispatch_key,
     webhook_again_key,
     webhook_disabled_key,
     webhook_group,
     webhook_later_key,
+    webhook_position_key,
 )
 
 log = structlog.get_logger()
@@ -86,8 +88,9 @@ class Letters:
         self._group = webhook_group(webhook.name)
         self._later = webhook_later_key(webhook.name)
         self._abandoned_ms = int(abandoned_s * 1000)
-        follows = webhook.form is Form.CLOUDEVENTS
-        streams = [dispatch_key(department) for department in webhook.departments] if follows else []
+        self._follows_record = webhook.form is not Form.CLOUDEVENTS
+        read = () if self._follows_record else webhook.departments
+        streams = [dispatch_key(department) for department in read]
         # Where a group that is not there begins. Later on: after what this process has read, should the
         # broker have lost the group.
         begin = "0-0" if webhook.from_beginning else ""
@@ -95,6 +98,9 @@ class Letters:
 
     def prepare(self) -> None:
         """Make the groups that are not there yet."""
+        if not self._follows_record:  # any more, where it did: or it would count as one that lags
+            self._broker.hdel(WEBHOOKS_FOLLOWING, self._name)
+            self._broker.delete(webhook_position_key(self._name))
         for stream in self._read:
             is_new = not self._read[stream]
             begin = self._read[stream] or f"{self._now_ms()}-0"

@@ -106,26 +106,39 @@ class Runner(threading.Thread):
         self._tells_disabled = True
         if time.monotonic() - self._looked_at_s >= self._look_every_s:
             self._letters.prepare()
-            self._follow(leaves=True)
+            self._leave()
             if left := list(islice(self._letters.abandoned(), _LEFT)):
                 return left  # and look again at once: there may be more
             self._looked_at_s = time.monotonic()
-        self._follow()
+        more = self._follow()
         due = self._letters.due(CONNECTIONS)
         # What is new goes first into the same handful: old trouble must not hold up a new emergency.
         try:
-            return [*self._letters.fresh(CONNECTIONS, None if due else BLOCK_MS), *due]
+            return [*self._letters.fresh(CONNECTIONS, None if due or more else BLOCK_MS), *due]
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
             self._letters.prepare()  # the broker lost it, or somebody removed it
             return due
 
-    def _follow(self, *, leaves: bool = False) -> None:
-        if self._follower is None:
-            return
+    def _follow(self) -> bool:
+        """Whether more can be read at once."""
+        more = False
+
+        def follow() -> None:
+            nonlocal more
+            more = self._follower is not None and self._follower.follow()
+
+        self._with_record(follow)
+        return more
+
+    def _leave(self) -> None:
+        if self._follower is not None:
+            self._with_record(self._follower.leave)
+
+    def _with_record(self, work: Callable[[], None]) -> None:
         try:
-            self._follower.leave() if leaves else self._follower.follow()
+            work()
         except SQLAlchemyError as error:  # what waits in the broker is tried meanwhile
             if not self._record_is_away:
                 self._log.warning("the desk's record is away: CAP messages wait in it", error=said(error))

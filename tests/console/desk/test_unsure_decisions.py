@@ -233,3 +233,27 @@ def test_no_case_is_without_pictures(desk: Desk) -> None:
     open_cases = [case.id for case in desk.rows_of(Case) if case.merged_into is None]
     assert all(desk.row(case)["incident_count"] for case in open_cases)
     assert {desk.row(case)["verdict"] for case in open_cases} == {Verdict.DISPATCHED.value}
+
+
+def test_what_is_left_without_an_emergency_calls_nobody(desk: Desk) -> None:
+    """One of two shows none, the other goes elsewhere: nobody is called on, and the next one is reviewed."""
+    first, second = desk.unsure(2, every_s=1)
+    desk.tick(120)
+    assert decide(desk, first, "normal") == "applied"
+    assert decide(desk, second, "robbery") == "applied"
+    assert desk.row(first)["verdict"] == "no_emergency"
+    assert desk.states(first) == {"review": "closed"} | dict.fromkeys(FIRE, "false_alarm")
+    (later,) = desk.unsure()
+    assert desk.case_of(later) == later
+    assert desk.states(later) == {"review": "dispatched"}
+
+
+def test_what_a_split_leaves_without_an_emergency_calls_nobody(desk: Desk) -> None:
+    """The same where a person takes the other picture out by hand."""
+    first, second = desk.unsure(2, every_s=1)
+    desk.tick(120)
+    assert decide(desk, first, "normal") == "applied"
+    assert desk.ask(Action.SPLIT, "firefighters", first, other=second).accepted
+    assert desk.row(first)["verdict"] == "no_emergency"
+    assert desk.states(first)["firefighters"] == "false_alarm"
+    assert desk.states(desk.case_of(second))["firefighters"] == "dispatched"

@@ -14,7 +14,7 @@ from console.tables import Assignment, Case, IncidentRecord
 from shared.board import ROW_INCIDENTS, open_rows
 from shared.broker import Broker
 from shared.coordinates import Coordinates
-from shared.incidents import all_ids
+from shared.incidents import all_ids, iso
 from shared.keys import incident_key
 from shared.moves import Action
 from shared.settings import Settings
@@ -374,3 +374,26 @@ def test_two_rows_that_a_person_merges_are_one(desk: Desk) -> None:
 def test_scores_of_the_fog_are_a_fires() -> None:
     """What these tests call a fire, perhaps, has no second guess."""
     assert FOG["accident"] < FOG["fire"] / 2 < CRASH["accident"]
+
+
+def test_fog_that_lasts_calls_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour after its first picture, or with so many, a row takes no further ones: the next has its own."""
+    case = desk.unsure()[0]
+    for _ in range(6):
+        desk.tick(590)
+        (later,) = desk.unsure()
+        assert desk.case_of(later) == case
+    desk.tick(590)
+    (later,) = desk.unsure()
+    assert desk.case_of(later) == later
+    monkeypatch.setattr("console.desk.grouping.MOST_UNSURE", 1)
+    (other,) = desk.unsure()
+    assert desk.case_of(other) == other
+
+
+def test_what_joins_a_row_that_went_out_is_news_to_reviewers(desk: Desk) -> None:
+    """Their consoles ring for an assignment that began now, not for one that has been there."""
+    case = gone_out(desk)
+    desk.tick(40)
+    desk.unsure(2)
+    assert desk.part(case, "review")["state_at"] == iso(desk.now)

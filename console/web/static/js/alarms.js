@@ -27,7 +27,8 @@ export function alarm(row, before) {
     store.mark(row.case, "joined"); // one alarm for one emergency: another picture of it only lights up
   }
   const review = reviewOf(row);
-  if (mayReview(store.me) && inReview(row) && review.due_at && !(before && inReview(before))) {
+  const counted = before && inReview(before) && reviewOf(before).due_at;
+  if (mayReview(store.me) && inReview(row) && review.due_at && !counted) {
     play("review");
     store.mark(row.case, "review");
     say(t("announce.review", { number: newest(row).number }));

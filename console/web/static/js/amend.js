@@ -14,7 +14,7 @@ import { t } from "./words.js";
 const NEAR_M = 500;
 const NEAREST = 5;
 
-export function Amend({ row, may }) {
+export function Amend({ row, incident, may }) {
   const [correct, add, merge] = ["correct", "add_department", "merge"].map((action) => anyMay(may, action));
   const decide = anyMay(may, "decide") && !inReview(row);
   if (!correct && !add && !merge && !decide) return null;
@@ -26,7 +26,7 @@ export function Amend({ row, may }) {
       onChoose=${(to) => move(row.case, add, "add_department", { to })} />`}
     ${merge && html`<${Near} row=${row} department=${merge} />`}
     ${decide && html`<details><summary>${t("amend.decide")}</summary>
-      <${DecideButtons} row=${row} incident=${newest(row)} /></details>`}
+      <${DecideButtons} row=${row} incident=${incident} /></details>`}
   </section>`;
 }
 

@@ -56,7 +56,7 @@ export function CasePane({ id }) {
           ${anyMay(may, "note") && html`<${NoteField} onSend=${(text) => noteFrom(row, may, text)} />`}
           <${Timeline} lines=${found?.timeline || row.timeline} />
         </section>
-        <${Amend} row=${whole} may=${may} />
+        <${Amend} row=${whole} incident=${shown} may=${may} />
       </div>
     </div>
   </section>`;

@@ -23,6 +23,8 @@ function NoteDialog({ row, onClose }) {
   }, []);
   const send = async (text) => {
     dialog.current.close();
+    // What had the focus before may be gone; the field, unseen, must not take the next key.
+    if (dialog.current.contains(document.activeElement)) document.activeElement.blur();
     await moveCase(row, "note", { note: text });
   };
   return html`<dialog ref=${dialog} class="note-dialog" onClose=${onClose} aria-label=${t("note.title")}>

@@ -23,10 +23,14 @@ export function Review() {
   const [again, setAgain] = useState(null);
   const [said, setSaid] = useState([]);
   const shown_ms = useRef(0);
+  const looked = useRef(null);
   const queue = store.review().filter((each) => !pendingOf(each.case).some((asked) => asked.action === "decide"));
   // The picture that is looked at stays, whatever comes in: a key must not decide another one.
   const row = again?.row || queue.find((each) => each.case === chosen) || queue[0];
-  const incident = row && (again?.incident || undecided(row));
+  const kept = looked.current?.case === row?.case ? looked.current?.incident : null;
+  const still = kept && (row.incidents.find((each) => each.id === kept.id) || kept);
+  const incident = row && (again?.incident || (still?.verdict === "unsure" ? still : undecided(row)));
+  looked.current = row && !again ? { case: row.case, incident } : null;
   useEffect(() => {
     if (row && row.case !== chosen) choose(row.case);
     shown_ms.current = performance.now();
@@ -37,6 +41,7 @@ export function Review() {
     setSaid((before) => [{ row: about, incident, situation }, ...before].slice(0, UNDONE));
     setAgain(null);
     choose("");
+    looked.current = null;
     // Who looks at it again knows what was decided: revision 0 is any.
     const outcome = await decide(about, again ? { ...incident, revision: 0 } : incident, situation);
     if (outcome?.accepted) toast(t("review.said", { number: incident.number, situation: situationName(situation) }), "good");
@@ -121,7 +126,7 @@ function Deadline({ row, long = false }) {
   const due_at = reviewOf(row)?.due_at;
   const text = useEachSecond(() => (due_at ? countdown(until_s(due_at)) : ""));
   if (!inReview(row)) return null;
-  if (row.unverified) return html`<span class="deadline over">${t("review.went_out")}</span>`;
+  if (row.unverified && !due_at) return html`<span class="deadline over">${t("review.went_out")}</span>`;
   if (!due_at) return row.verdict === "no_emergency" && html`<span class="deadline sample">${t("review.sample")}</span>`;
   const soon = until_s(due_at) < 30;
   return html`<span class=${`deadline ${soon ? "soon" : ""}`}>${long ? t("review.goes_out", { time: text }) : text}</span>`;
