@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from conftest import checking, picture_bytes, wait_until
+from conftest import checking, make_photograph, picture_bytes, wait_until
 
 import ingest.recent
 from ingest.recent import Recent
@@ -64,4 +64,22 @@ def test_nothing_is_remembered_without_sentinels(broker: Broker) -> None:
     """There is one broker, which forgets nothing."""
     recent = Recent(broker)
     assert recent.led() is None
+    assert recent.tell_again() == 0
+
+
+def test_what_no_master_was_told_yet_is_kept(
+    broker: Broker, led: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long there was none: it is forgotten by age only once it was told."""
+    recent = Recent(broker)
+    recent.note([("claim", make_photograph(1))], 1)
+    monkeypatch.setattr(ingest.recent, "KEEP_S", -1.0)
+    led.append(2)
+    assert recent.tell_again() == 1
+    broker.flushall()
+    led.append(3)
+    assert recent.tell_again() == 1
+    assert recent.tell_again() == 0
+    led.append(4)
+    broker.flushall()
     assert recent.tell_again() == 0
